@@ -1,0 +1,2 @@
+//! What `scripts/herd` runs.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `herd` program.
+fn main() {}
