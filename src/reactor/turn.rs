@@ -122,6 +122,8 @@ impl<A: Application> Reactor<A> {
     /// Steps 2 to 7 of a turn, at the time `now`. Handed the time, so that a test can drive the loop
     /// through an hour in a moment.
     pub fn advance(&mut self, now: Now) {
+        // What was set up between two turns, before the first above all.
+        self.settle_births();
         self.note(now);
         self.due();
         self.serve();
