@@ -147,6 +147,9 @@ mod token;
 mod transport;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats, Target};
 pub use protocol::{Application, Ctx, Factory, Peer, Protocol, Reason, Signal};
