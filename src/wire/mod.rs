@@ -1,1 +1,4 @@
 //! (stub)
+
+pub mod http;
+pub mod json;
