@@ -98,6 +98,7 @@ impl ResponseReader {
             State::Head(_) => Err(HttpError::ClosedInHead),
             State::Body(head, body) => {
                 body.finish()?;
+                // The stream is at its end, whatever the head said of keeping it.
                 Ok(head.with(body, false))
             }
             State::Spent => Err(HttpError::AfterAnswer),
@@ -187,6 +188,5 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
         .iter()
         .find(|header| header.name.eq_ignore_ascii_case("location"))
         .and_then(|header| String::from_utf8(header.value.to_vec()).ok());
-    let persists = framing != Framing::ToClose && fields.persists(minor);
-    Ok(Some(Head { status, location, framing, persists }))
+    Ok(Some(Head { status, location, framing, persists: fields.persists(minor) }))
 }
