@@ -6,9 +6,12 @@
 //!
 //! Reading order: [`mod@line`] and [`telnet`] cut a connection's bytes into lines, [`command`] and
 //! [`peer`] give the lines their meaning, [`location`], [`time`] and [`decimal`] read the fields.
+//! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists.
 
 pub mod command;
 pub mod decimal;
+pub mod http;
+pub mod json;
 pub mod line;
 pub mod location;
 pub mod peer;
