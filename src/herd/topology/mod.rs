@@ -9,6 +9,7 @@ mod describe;
 mod graph;
 mod parse;
 mod problem;
+mod spelling;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -103,6 +104,11 @@ impl Topology {
         let same = |server: &ServerEntry| server.name.as_bytes() == name;
         let index = self.servers.iter().position(same)?;
         u16::try_from(index).ok().map(ServerId)
+    }
+
+    /// The name that a misspelt one was most likely meant to be, if one is near.
+    pub fn nearest_name(&self, wrong: &str) -> Option<&str> {
+        spelling::nearest(wrong, self.servers.iter().map(|server| server.name.as_str()))
     }
 
     /// A server's neighbours in the order of the file, each once, never the server itself.
