@@ -1,9 +1,9 @@
 //! Finding a byte in a text, eight bytes at a step.
 //!
 //! Owns the two searches that every byte of every line goes through: for the end of a line and for
-//! the end of a field. They work on words of eight bytes with plain integer arithmetic; a loop over
-//! single bytes would be several times the instructions of all other parsing together. Called by
-//! the line receiver and the commands.
+//! the end of a field. They work on words of eight bytes with plain integer arithmetic, because a
+//! loop over single bytes would pay for each byte what this pays for a word. It gives no meaning
+//! to what it finds. Called by the line receiver and by the parsers of commands and peer lines.
 
 /// 1 in each byte of a word; multiplied by a byte it repeats that byte.
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
