@@ -4,7 +4,7 @@
 //! [`store`](super::store) owns what is kept. The order here is the herd's whole consistency: it is
 //! total, so servers that have seen the same records hold the same one, whatever order they came in.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 
 use crate::wire::peer::AtLine;
 use crate::wire::time::Nanos;
@@ -28,7 +28,13 @@ impl Layout {
     /// The layout of a line with fields of these lengths, which are one space apart.
     ///
     /// `None` when the lengths do not fit the line, or the line does not fit sixteen bits.
-    pub fn of(line: &[u8], server: &[u8], client: &[u8], location: &[u8], time: &[u8]) -> Option<Layout> {
+    pub fn of(
+        line: &[u8],
+        server: &[u8],
+        client: &[u8],
+        location: &[u8],
+        time: &[u8],
+    ) -> Option<Layout> {
         // From the end, since the difference in the middle is the one field without a text here.
         let location_end = line.len().checked_sub(time.len() + 1)?;
         let client_end = location_end.checked_sub(location.len() + 1)?;
@@ -86,8 +92,8 @@ impl<'a> Record<'a> {
     pub fn wins_over(&self, held: &Record<'_>) -> bool {
         // Nearly always decided by the first field: the other ones are looked at only for a tie.
         let order = self.client_time.cmp(&held.client_time).then_with(|| {
-            let key = |record: &Record<'a>| Reverse((record.server_time, record.server(), record.line));
-            key(self).cmp(&key(held))
+            let mine = (self.server_time, self.server(), self.line);
+            (held.server_time, held.server(), held.line).cmp(&mine)
         });
         order == Ordering::Greater
     }

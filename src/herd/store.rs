@@ -68,7 +68,8 @@ impl Store {
 
     /// The record of a client.
     pub fn get(&self, client: &[u8]) -> Option<Record<'_>> {
-        let found = self.index.find(self.hasher.hash_one(client), |slot| is_at(&self.kept, slot, client));
+        let found =
+            self.index.find(self.hasher.hash_one(client), |slot| is_at(&self.kept, slot, client));
         found.ok().and_then(|slot| self.kept.get(slot as usize)).map(Kept::record)
     }
 
@@ -98,7 +99,8 @@ impl Store {
     /// counts its steps has a bound on its work, however many of those lie in between.
     pub fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (u64, Option<Change<'_>>)> {
         self.log.after(cursor).map(|entry| {
-            let kept = self.kept.get(entry.slot as usize).filter(|kept| kept.change == entry.number);
+            let kept =
+                self.kept.get(entry.slot as usize).filter(|kept| kept.change == entry.number);
             let change =
                 kept.map(|kept| Change { record: kept.record(), learned_from: kept.learned_from });
             (entry.number, change)
@@ -256,9 +258,11 @@ mod tests {
 
     /// Lines of few clients, times and servers, so that every kind of tie is met.
     fn any_line() -> impl Strategy<Value = String> {
-        (0..3u8, 0..3u8, "[AB]", 0..2u8, 0..2u8).prop_map(|(client, time, server, difference, place)| {
-            format!("AT {server} +{difference}.000000000 k{client} +{place}+0 {time}")
-        })
+        (0..3u8, 0..3u8, "[AB]", 0..2u8, 0..2u8).prop_map(
+            |(client, time, server, difference, place)| {
+                format!("AT {server} +{difference}.000000000 k{client} +{place}+0 {time}")
+            },
+        )
     }
 
     #[test]
@@ -311,7 +315,10 @@ mod tests {
             index.insert(vacancy.unwrap(), slot);
         }
         for (client, slot) in clients.iter().zip(0..) {
-            assert_eq!(index.find(u64::MAX, |slot| clients[slot as usize] == *client).ok(), Some(slot));
+            assert_eq!(
+                index.find(u64::MAX, |slot| clients[slot as usize] == *client).ok(),
+                Some(slot)
+            );
         }
     }
 

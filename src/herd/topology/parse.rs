@@ -315,7 +315,11 @@ fn check_neighbours(
         for &field in &row.neighbours {
             let Some(&other) = names.get(field.text) else {
                 // The search is the one costly step here, and a fault beyond the bound is not shown.
-                let near = if findings.is_full() { None } else { nearest(field.text, rows.iter().map(|row| row.name.text)) };
+                let near = if findings.is_full() {
+                    None
+                } else {
+                    nearest(field.text, rows.iter().map(|row| row.name.text))
+                };
                 let hint =
                     near.map_or(String::new(), |name| format!(" (did you mean {}?)", quoted(name)));
                 findings.error(field, format!("unknown server {}{hint}", quoted(field.text)));
