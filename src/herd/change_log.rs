@@ -4,8 +4,6 @@
 //! has not changed again; a dead one is passed over and swept out in time. It never sees a record:
 //! the [`store`](super::store), its only caller, says which entries are live.
 
-use std::collections::VecDeque;
-
 /// How many more entries than twice the live ones may stand in the log before a sweep begins.
 ///
 /// Without it a herd that knows three clients would sweep all the time.
@@ -25,14 +23,17 @@ pub(super) struct Entry {
 }
 
 /// The changes in order, numbered from 1.
+///
+/// A sweep goes through the entries from the front and moves the live ones together, in place. While
+/// it is under way the entries are those before `kept` and those from `seen` on, with a gap of
+/// leftovers between them; else both are 0 and there is no gap.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
-    /// The older part. Empty of dead entries when a sweep has just ended, but for those that died
-    /// meanwhile.
-    swept: VecDeque<Entry>,
-    /// While a sweep goes on, what it has not yet looked at; every number here is above those of
-    /// `swept`. Else empty.
-    unswept: VecDeque<Entry>,
+    entries: Vec<Entry>,
+    /// How many of those that the sweep has seen it has kept.
+    kept: usize,
+    /// How many entries the sweep has seen.
+    seen: usize,
     /// The number of the newest change; 0 before the first.
     last: u64,
 }
@@ -46,52 +47,55 @@ impl ChangeLog {
     /// Appends a change of the client in `slot` and gives its number.
     pub fn append(&mut self, slot: u32) -> u64 {
         self.last += 1;
-        let newest = if self.unswept.is_empty() { &mut self.swept } else { &mut self.unswept };
-        newest.push_back(Entry { number: self.last, slot });
+        self.entries.push(Entry { number: self.last, slot });
         self.last
     }
 
     /// Does a share of the sweeping, to be called after each [`append`](Self::append): with `live`
     /// live entries, the log stays below about 8/3 of that.
     pub fn sweep(&mut self, live: usize, is_live: impl Fn(Entry) -> bool) {
-        if self.unswept.is_empty() {
-            if self.swept.len() <= 2 * live + SLACK_ENTRIES {
-                return;
-            }
-            std::mem::swap(&mut self.swept, &mut self.unswept);
+        if self.seen == 0 && self.entries.len() <= 2 * live + SLACK_ENTRIES {
+            return;
         }
         for _ in 0..SWEEP_STEP_ENTRIES {
-            let Some(entry) = self.unswept.pop_front() else { break };
-            if is_live(entry) {
-                self.swept.push_back(entry);
+            let Some(&entry) = self.entries.get(self.seen) else { break };
+            self.seen += 1;
+            if is_live(entry)
+                && let Some(place) = self.entries.get_mut(self.kept)
+            {
+                *place = entry;
+                self.kept += 1;
             }
         }
-        if self.unswept.is_empty() {
-            // The log shrank to half: the memory of the longer one is given back.
-            self.unswept = VecDeque::new();
+        if self.seen == self.entries.len() {
+            self.entries.truncate(self.kept);
+            (self.kept, self.seen) = (0, 0);
         }
     }
 
     /// The entries with a number above `number`, oldest first, dead ones too.
     pub fn after(&self, number: u64) -> impl Iterator<Item = Entry> {
-        let [swept, unswept] = self.starts_after(number);
-        self.swept.range(swept..).chain(self.unswept.range(unswept..)).copied()
+        let [kept, unseen] = self.parts_after(number);
+        kept.iter().chain(unseen).copied()
     }
 
     /// How many entries [`after`](Self::after) would give, without the walk.
     pub fn count_after(&self, number: u64) -> usize {
-        let [swept, unswept] = self.starts_after(number);
-        self.swept.len() - swept + self.unswept.len() - unswept
+        self.parts_after(number).iter().map(|part| part.len()).sum()
     }
 
-    /// Where in the two parts the numbers above `number` begin.
-    fn starts_after(&self, number: u64) -> [usize; 2] {
+    /// What lies above `number`, before the gap and after it.
+    fn parts_after(&self, number: u64) -> [&[Entry]; 2] {
         // A cursor is nearly always at the end: the search through all of it is for catching up.
         if number >= self.last {
-            return [self.swept.len(), self.unswept.len()];
+            return [&[], &[]];
         }
-        [&self.swept, &self.unswept]
-            .map(|part| part.partition_point(|entry| entry.number <= number))
+        let parts = [self.entries.get(..self.kept), self.entries.get(self.seen..)];
+        parts.map(|part| {
+            let part = part.unwrap_or_default();
+            let start = part.partition_point(|entry| entry.number <= number);
+            part.get(start..).unwrap_or_default()
+        })
     }
 }
 

@@ -377,7 +377,7 @@ fn an_update_crosses_each_edge_at_most_once_in_each_direction() {
 }
 
 #[test]
-fn an_update_crosses_each_edge_of_a_tree_once_in_all() {
+fn an_update_does_not_go_back_where_it_came_from() {
     with_seeds(|world| {
         world.settle();
         let server = world.random.index(world.herds.len());
