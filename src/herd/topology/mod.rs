@@ -3,7 +3,7 @@
 //! A [`Topology`] exists only when its file had no fault, so nothing here can fail any more: links
 //! are symmetric, names and addresses are unique, and there is at least one server. Reading the file
 //! is [`parse`](Topology::parse), what follows from its shape is in `graph`, and what `herd check`
-//! prints is [`describe`]. Nobody here opens a file or looks up a host name.
+//! prints is [`describe()`]. Nobody here opens a file or looks up a host name.
 
 mod describe;
 mod graph;
