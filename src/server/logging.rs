@@ -80,7 +80,9 @@ impl Log {
         let file = destination.open()?;
         let log = Self::new(destination, file);
         let batch = Arc::clone(&log.batch);
-        let format = |out: fern::FormatCallback<'_>, message: &fmt::Arguments<'_>, record: &log::Record<'_>| {
+        let format = |out: fern::FormatCallback<'_>,
+                      message: &fmt::Arguments<'_>,
+                      record: &log::Record<'_>| {
             out.finish(format_args!("{:5} {message}", record.level()));
         };
         let take = move |record: &log::Record<'_>| lock(&batch).push(record.args());
@@ -198,7 +200,9 @@ impl Sink {
         let Batch { mut text, lost } = std::mem::take(&mut *lock(batch));
         if lost > 0 {
             let mut said = Batch::default();
-            said.push(&format_args!("WARN  {lost} lines are missing here: the log was too slow or full"));
+            said.push(&format_args!(
+                "WARN  {lost} lines are missing here: the log was too slow or full"
+            ));
             text.extend_from_slice(&said.text);
         }
         let reopened = if reopen { self.reopen() } else { Ok(()) };
@@ -207,7 +211,7 @@ impl Sink {
             None => io::stderr().write_all(&text),
         };
         if written.is_err() {
-            let lines = text.iter().filter(|byte| **byte == b'\n').count();
+            let lines = text.split(|byte| *byte == b'\n').count().saturating_sub(1);
             lock(batch).lost += lost + u64::try_from(lines).unwrap_or(u64::MAX);
         }
         written.map_err(|e| format!("the log cannot be written: {e}")).and(reopened)
@@ -283,7 +287,10 @@ mod tests {
     #[test]
     fn foreign_text_stays_on_its_line() {
         assert_eq!(shown(b"IAMAT kiwi"), "IAMAT kiwi");
-        assert_eq!(shown(b"a\n2026-01-01 forged\r\x1b[2J\0"), "a\\n2026-01-01 forged\\r\\u{1b}[2J\\u{0}");
+        assert_eq!(
+            shown(b"a\n2026-01-01 forged\r\x1b[2J\0"),
+            "a\\n2026-01-01 forged\\r\\u{1b}[2J\\u{0}"
+        );
         assert_eq!(shown("é\u{85}\u{202e}\u{2028}".as_bytes()), "é\\u{85}\\u{202e}\\u{2028}");
         assert_eq!(shown(b"\xff\xfe\\x41"), "\\xff\\xfe\\\\x41");
     }
@@ -323,8 +330,10 @@ mod tests {
             return;
         }
         let batch = Mutex::new(Batch::default());
-        let mut sink =
-            Sink { destination: Destination::File(full.to_path_buf()), file: File::options().append(true).open(full).ok() };
+        let mut sink = Sink {
+            destination: Destination::File(full.to_path_buf()),
+            file: File::options().append(true).open(full).ok(),
+        };
         lock(&batch).push(&format_args!("one"));
         lock(&batch).push(&format_args!("two"));
         let error = sink.write(&batch, false).unwrap_err();

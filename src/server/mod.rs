@@ -83,10 +83,9 @@ impl Application for Server {
             Event::QuestionOver(id) => self.places.question_over(id, io),
             Event::LogDue => self.log.due(),
             Event::LogWritten(result) => self.log.written(result),
-            // What it was sent for happens at the turn's end.
-            Event::PumpAgain => {}
-            // These are for connections only.
-            Event::LineOver
+            // The first has done its work by waking the loop; the others are for connections only.
+            Event::PumpAgain
+            | Event::LineOver
             | Event::Reply { .. }
             | Event::Beat
             | Event::Fetch(_)
