@@ -60,10 +60,10 @@ pub fn kill(run: &RunDir, name: &str) -> Result<String, String> {
     };
     end_now(&process, name)?;
     forget(run, name);
-    Ok(format!(
-        "Killed {name}, process {}. `scripts/herd start {name}` brings it back.\n",
-        process.pid
-    ))
+    // The stand-in's certificate is another after each start, so the servers must start with it.
+    let back = if name == PLACES { "restart".to_owned() } else { format!("start {name}") };
+    let pid = process.pid;
+    Ok(format!("Killed {name}, process {pid}. `scripts/herd {back}` brings it back.\n"))
 }
 
 fn end_now(process: &Process, name: &str) -> Result<(), String> {

@@ -1,1 +1,156 @@
-//! (stub)
+//! An event loop on one thread: sockets, delayed calls and protocols, and nothing of herds.
+//!
+//! # An echo server
+//!
+//! Complete, and run as a test. It listens on a port that the system chooses, connects to itself, sends a
+//! line and stops when the line has come back.
+//!
+//! ```
+//! use herd::reactor::{
+//!     Application, ConnectOptions, Ctx, Factory, ListenOptions, Peer, Protocol, Reactor, Token,
+//! };
+//!
+//! /// What all handlers share. Here: what the client heard.
+//! struct Heard(Vec<u8>);
+//!
+//! impl Application for Heard {
+//!     type Event = (); // these handlers send each other nothing
+//! }
+//!
+//! /// The server's side of one connection: what comes in goes out.
+//! struct Echo;
+//!
+//! impl Protocol<Heard> for Echo {
+//!     fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Heard>) {
+//!         cx.io.write(me, data);
+//!     }
+//! }
+//!
+//! struct EchoFactory;
+//!
+//! impl Factory<Heard> for EchoFactory {
+//!     fn build_protocol(
+//!         &mut self,
+//!         _peer: Peer,
+//!         _cx: &mut Ctx<'_, Heard>,
+//!     ) -> Option<Box<dyn Protocol<Heard>>> {
+//!         Some(Box::new(Echo))
+//!     }
+//! }
+//!
+//! /// The client's side: says one line, and stops the reactor when it has come back.
+//! struct Client;
+//!
+//! impl Protocol<Heard> for Client {
+//!     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Heard>) {
+//!         cx.io.write(me, b"hello, loop\n");
+//!     }
+//!
+//!     fn data_received(&mut self, _me: Token, data: &[u8], cx: &mut Ctx<'_, Heard>) {
+//!         cx.app.0.extend_from_slice(data);
+//!         if cx.app.0.ends_with(b"\n") {
+//!             cx.io.stop();
+//!         }
+//!     }
+//! }
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut reactor = Reactor::new(Heard(Vec::new()))?;
+//! let any_port = "127.0.0.1:0".parse().expect("an address");
+//! let listener =
+//!     reactor.io().listen_tcp(any_port, ListenOptions::default(), Box::new(EchoFactory))?;
+//! let port = reactor.io().local_address(listener).expect("it listens").port();
+//! reactor.io().connect_tcp("127.0.0.1", port, ConnectOptions::default(), Box::new(Client));
+//! reactor.run()?;
+//! assert_eq!(reactor.app().0, b"hello, loop\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # One turn of the loop
+//!
+//! [`Reactor::run`] is [`Reactor::sleep`] and [`Reactor::advance`], again and again. Follow the line
+//! `hello, loop` through the server's side of one turn:
+//!
+//! 1. **sleep** (`turn.rs`). The kernel is asked to wake the loop when a socket has news, or when the next
+//!    delayed call is due, whichever comes first. An idle server stands here and uses no processor. The
+//!    client's bytes arrive, and the kernel returns one event: our token, "readable".
+//! 2. **note**. The clock is read, once for the whole turn. The token finds its connection in the slab, if
+//!    its generation still matches; the event becomes the flag `readable` and an entry in the queue
+//!    `ready`. No handler runs yet, so no event of this batch can be upset by what a handler does.
+//! 3. **due**. Delayed calls whose time has come; here there are none.
+//! 4. **serve**. The connection is taken from `ready` and read once (`transport.rs`), up to a budget.
+//!    Twelve bytes came where 65,536 had room: the kernel has no more, and the read that would only say
+//!    so is saved. Now `Echo::data_received` is called. It borrows itself, and is handed the application
+//!    and [`Io`]: its `write` appends twelve bytes to the connection's output and puts the connection
+//!    in the queue `writes`. No system call is made.
+//! 5. **turn end**. [`Application::turn_end`] is told once, whatever the turn brought.
+//! 6. **flush**. Each connection in `writes` gets one write. A hundred lines that came in one read leave
+//!    in this one write. What the kernel does not take stays in the output until the socket is writable.
+//! 7. **sweep**. Connections that ended in this turn are closed, told so, and their slots freed: here
+//!    and nowhere else, so that no event of this turn can meet a stranger in a used slot.
+//!
+//! Then the loop sleeps again, unless a queue is not empty.
+//!
+//! # Why it looks as it does
+//!
+//! *Edge-triggered, registered once.* A socket is registered for both directions when it is made and never
+//! again. The kernel then tells each change once, so the loop must remember: the flags `readable` and
+//! `writable` are that memory, and whoever stops reading early (a budget, a pause) puts the connection
+//! back into `ready` himself, since no new edge will come.
+//!
+//! *Split by field.* [`Reactor`] is `{ app, io, handlers, … }`. A callback borrows its own handler out of
+//! `handlers` and is handed `&mut app` and `&mut io`: three disjoint borrows, so the compiler proves what
+//! Twisted asks its users to take care of. A handler can write to any socket and cannot call any handler;
+//! what it has to tell one goes through [`Io::post`].
+//!
+//! *A FIN is not death.* A peer that has finished sending may be waiting for its answer
+//! ([`Protocol::read_closed`]), also for one that somebody else is still working on ([`Io::owe`]). There is
+//! one ending rule: asked to go, nothing left to send, no reply owed.
+//!
+//! # Twisted's names, and ours
+//!
+//! | Twisted | here |
+//! |---|---|
+//! | `reactor.run()` | [`Reactor::run`] |
+//! | `reactor.listenTCP` | [`Io::listen_tcp`] |
+//! | `reactor.connectTCP` | [`Io::connect_tcp`]: handed its one protocol, where Twisted asks a factory |
+//! | `reactor.callLater` → `DelayedCall` | [`Io::call_later`] → [`DelayedCall`]; [`Io::cancel`], [`Io::reset`] |
+//! | `Factory.buildProtocol` | [`Factory::build_protocol`] |
+//! | `connectionMade`, `dataReceived`, `connectionLost` | the same three of [`Protocol`] |
+//! | `transport.write` | [`Io::write`], which only appends |
+//! | `loseConnection`, `abortConnection` | [`Io::lose_connection`], [`Io::abort_connection`] |
+//! | `pauseProducing`, `resumeProducing` | [`Io::pause_producing`], [`Io::resume_producing`] |
+//! | `registerProducer` | [`Io::register_producer`] |
+//! | `TLSMemoryBIOProtocol` | a layer of the transport (`tls.rs`) |
+//! | `deferToThread` | [`Io::defer_to_thread`]: one helper thread, results come back as events |
+//! | `Deferred` | an event to whoever asked ([`Io::post`]), dropped when the asker is gone |
+//! | `addSystemEventTrigger` | [`Application::signal_received`], [`Io::stop`] |
+//!
+//! # Reading order
+//!
+//! `protocol.rs` (the nouns), `turn.rs` (the seven steps), `io.rs` (what a handler may ask for),
+//! `connection.rs` and `transport.rs` (one connection), then as you like: `accept.rs`, `connect.rs`,
+//! `timers.rs`, `helper.rs`, `signals.rs`, `tls.rs`, `token.rs`, `limits.rs`.
+
+mod accept;
+mod connect;
+mod connection;
+mod helper;
+mod io;
+pub mod limits;
+mod protocol;
+mod signals;
+mod timers;
+mod tls;
+mod token;
+mod transport;
+mod turn;
+
+pub use connect::ConnectOptions;
+pub use io::{Io, ListenOptions, Stats, Target};
+pub use protocol::{Application, Ctx, Factory, Peer, Protocol, Reason, Signal};
+pub use timers::DelayedCall;
+pub use tls::{TlsClient, TlsServer};
+pub use token::Token;
+pub use turn::{Now, Reactor};

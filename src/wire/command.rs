@@ -6,6 +6,7 @@
 
 use super::decimal::{Radius, parse_bound, parse_radius};
 use super::location::{Location, parse_location};
+use super::scan::{find_white_space, is_white_space};
 use super::time::{Nanos, parse_time};
 
 /// A valid command, borrowed from its line.
@@ -149,11 +150,6 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_token_byte)
 }
 
-/// Whether a byte separates fields.
-pub(super) fn is_white_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c)
-}
-
 /// The fields of a line: its runs of bytes without white space.
 struct Fields<'a> {
     rest: &'a [u8],
@@ -164,7 +160,7 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let start = after_white_space(self.rest);
-        let end = start.iter().position(|byte| is_white_space(*byte)).unwrap_or(start.len());
+        let end = find_white_space(start).unwrap_or(start.len());
         let (field, rest) = start.split_at(end);
         self.rest = rest;
         (!field.is_empty()).then_some(field)
@@ -242,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_cr_nul_is_white_space_and_any_other_nul_is_not() {
-        assert_eq!(client(b"WHATSAT\r\0k\r\010\r\r\0\x205\r\0").as_deref(), Some(&b"k"[..]));
+        assert_eq!(client(b"WHATSAT\r\0k\r\x0010\r\r\0\x205\r\0").as_deref(), Some(&b"k"[..]));
         assert_eq!(client(b"WHATSAT \0k\0 10 5").as_deref(), Some(&b"\0k\0"[..]));
         assert_eq!(client(b"WHATSAT\r\0\0k 10 5").as_deref(), Some(&b"\0k"[..]));
         assert_eq!(client(b"WHATSAT k 10 5 \0"), None);

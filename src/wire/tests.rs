@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::command::{looks_like_http, parse_command};
 use super::decimal::{parse_bound, parse_radius};
 use super::location::{parse_location, write_query};
+use super::peer::{parse_at, parse_peer_line, write_at};
 use super::time::{Nanos, parse_difference, parse_time, write_difference, write_utc};
 
 /// Text that is often almost valid, which random bytes never are.
@@ -84,11 +85,54 @@ proptest! {
         for text in [&noise, &near] {
             let _ = parse_command(text);
             let _ = looks_like_http(text);
+            let _ = (parse_at(text), parse_peer_line(text));
             let _ = (parse_radius(text), parse_bound(text), parse_location(text));
             let _ = (parse_time(text), parse_difference(text));
             write_query(&mut Vec::new(), text);
         }
         write_utc(&mut Vec::new(), time);
         write_difference(&mut Vec::new(), time);
+    }
+
+    #[test]
+    fn an_at_line_says_again_what_was_written_into_it(
+        server in "[A-Za-z]{1,64}",
+        difference in any::<i64>(),
+        client in proptest::collection::vec(
+            any::<u8>().prop_filter("no white space", |byte| !b" \t\r\n\x0b\x0c".contains(byte)),
+            1..40),
+        location in "[-+][0-8]?[0-9](\\.[0-9]{1,15})?[-+]1?[0-7]?[0-9](\\.[0-9]{1,15})?",
+        time in "-?[0-9]{1,12}(\\.[0-9]{1,9})?",
+    ) {
+        let difference = Nanos::from(difference);
+        let mut line = Vec::new();
+        write_at(
+            &mut line, server.as_bytes(), difference, &client, location.as_bytes(), time.as_bytes(),
+        );
+        let at = parse_at(&line).unwrap();
+        prop_assert_eq!(at.server, server.as_bytes());
+        prop_assert_eq!(at.difference, difference);
+        prop_assert_eq!(at.client, &client);
+        prop_assert_eq!(Some(at.location), parse_location(location.as_bytes()));
+        prop_assert_eq!(Some(at.time), parse_time(time.as_bytes()));
+        prop_assert_eq!(at.server_time(), at.time + difference);
+        let mut again = Vec::new();
+        write_at(
+            &mut again, at.server, at.difference, at.client, at.location_text, at.time_text,
+        );
+        prop_assert_eq!(again, line);
+    }
+
+    #[test]
+    fn an_at_line_that_is_read_is_what_would_be_written(
+        line in "AT [A-Z]{1,2} [-+][0-9]{1,2}\\.[0-9]{8,10} [a-z\t]{1,2} [-+][0-9]{1,3}[-+][0-9] -?[0-9]{0,2}",
+    ) {
+        if let Some(at) = parse_at(line.as_bytes()) {
+            let mut again = Vec::new();
+            write_at(
+                &mut again, at.server, at.difference, at.client, at.location_text, at.time_text,
+            );
+            prop_assert_eq!(again, line.into_bytes());
+        }
     }
 }

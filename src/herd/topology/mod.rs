@@ -3,12 +3,13 @@
 //! A [`Topology`] exists only when its file had no fault, so nothing here can fail any more: links
 //! are symmetric, names and addresses are unique, and there is at least one server. Reading the file
 //! is [`parse`](Topology::parse), what follows from its shape is in `graph`, and what `herd check`
-//! prints is [`describe`]. Nobody here opens a file or looks up a host name.
+//! prints is [`describe()`]. Nobody here opens a file or looks up a host name.
 
 mod describe;
 mod graph;
 mod parse;
 mod problem;
+mod spelling;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -103,6 +104,11 @@ impl Topology {
         let same = |server: &ServerEntry| server.name.as_bytes() == name;
         let index = self.servers.iter().position(same)?;
         u16::try_from(index).ok().map(ServerId)
+    }
+
+    /// The name that a misspelt one was most likely meant to be, if one is near.
+    pub fn nearest_name(&self, wrong: &str) -> Option<&str> {
+        spelling::nearest(wrong, self.servers.iter().map(|server| server.name.as_str()))
     }
 
     /// A server's neighbours in the order of the file, each once, never the server itself.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::problem::{PROBLEMS_MAX, Problem, TopologyErrors, Warning};
+use super::spelling::nearest;
 use super::{ServerEntry, ServerId, Topology};
 
 /// The longest file that is looked at: 256 servers with hundreds of neighbours each fit.
@@ -314,7 +315,11 @@ fn check_neighbours(
         for &field in &row.neighbours {
             let Some(&other) = names.get(field.text) else {
                 // The search is the one costly step here, and a fault beyond the bound is not shown.
-                let near = if findings.is_full() { None } else { nearest(field.text, rows) };
+                let near = if findings.is_full() {
+                    None
+                } else {
+                    nearest(field.text, rows.iter().map(|row| row.name.text))
+                };
                 let hint =
                     near.map_or(String::new(), |name| format!(" (did you mean {}?)", quoted(name)));
                 findings.error(field, format!("unknown server {}{hint}", quoted(field.text)));
@@ -349,44 +354,6 @@ fn check_neighbours(
         }
     }
     neighbours
-}
-
-/// The name that was most likely meant: the nearest, when no more than a third of it differs.
-fn nearest<'a>(wrong: &str, rows: &[Row<'a>]) -> Option<&'a str> {
-    let names = rows.iter().map(|row| row.name.text).filter(|name| name.len() <= NAME_MAX_BYTES);
-    let allowed = wrong.chars().count().max(3) / 3;
-    let near = names.map(|name| (edit_distance(wrong, name, allowed), name));
-    near.filter(|&(distance, _)| distance <= allowed)
-        .min_by_key(|&(distance, _)| distance)
-        .map(|it| it.1)
-}
-
-/// Levenshtein's distance: how many characters must be put in, taken out or replaced, upper and lower
-/// case being the same. Anything above `limit` may come out when the lengths alone differ by more.
-fn edit_distance(a: &str, b: &str, limit: usize) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (
-        a.chars().map(|c| c.to_ascii_lowercase()).collect(),
-        b.chars().map(|c| c.to_ascii_lowercase()).collect(),
-    );
-    if a.len().abs_diff(b.len()) > limit {
-        return limit + 1;
-    }
-    // `row[j]` is the distance between what was taken of `a` so far and the first j of `b`.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (above, to) in row.iter_mut().skip(1).zip(&b) {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = *above;
-            left = replaced.min(diagonal + 1).min(left + 1);
-            *above = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// A text from the file in quotes, with control characters escaped and a long one cut.

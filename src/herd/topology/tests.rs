@@ -208,6 +208,13 @@ fn suggestions_are_near_or_not_made() {
 }
 
 #[test]
+fn a_misspelt_name_on_a_command_line_has_a_suggestion_too() {
+    let topology = good(DEFAULT);
+    assert_eq!(topology.nearest_name("Holliday"), Some("Holiday"));
+    assert_eq!(topology.nearest_name("Wilkinson"), None);
+}
+
+#[test]
 fn the_bounds_hold() {
     let servers = |count: usize| -> String {
         (1..=count).flat_map(|port| [format!("S{port} h:{port}"), "\n".into()]).collect()

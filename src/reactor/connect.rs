@@ -1,0 +1,234 @@
+//! Making a connection: look the name up, try each address in turn, shake hands.
+//!
+//! One token stands for the whole undertaking, and a failure at any step arrives in one way, as
+//! `connection_lost`, in a later step of the loop: also when it was clear at once. Called by handlers
+//! ([`Io::connect_tcp`]) and by the turn, which reports what the kernel and the helper thread say.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+
+use super::connection::{Connection, Phase};
+use super::io::{Birth, Handler, Kind, find};
+use super::tls::TlsSession;
+use super::transport::Stream;
+use super::{Application, Io, Peer, Protocol, Reason, TlsClient, Token};
+
+/// How [`Io::connect_tcp`] connects. Each step has a time limit of its own.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// With it the connection speaks TLS, and the peer's certificate must name the host.
+    pub tls: Option<TlsClient>,
+    /// For the name's addresses to come back from the helper thread.
+    pub lookup_timeout: Duration,
+    /// For each address.
+    pub connect_timeout: Duration,
+    /// For TLS.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            lookup_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(3),
+            handshake_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a connection needs until it is made.
+pub(super) struct Dial {
+    host: String,
+    port: u16,
+    options: ConnectOptions,
+    /// Addresses not tried yet, last first.
+    untried: Vec<SocketAddr>,
+    /// What the tried ones said.
+    failures: Vec<String>,
+}
+
+impl<A: Application> Io<A> {
+    /// Connects to `host` (a name, or an IPv4 or IPv6 address without brackets) at `port`. The protocol
+    /// is told `connection_made`, or else `connection_lost` with the reason in words.
+    pub fn connect_tcp(
+        &mut self,
+        host: &str,
+        port: u16,
+        options: ConnectOptions,
+        protocol: Box<dyn Protocol<A>>,
+    ) -> Token {
+        let mut connection = Connection::new(None, Peer::Unknown, Phase::LookingUp);
+        let lookup_timeout = options.lookup_timeout;
+        let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+        connection.dial = Some(Box::new(Dial {
+            host: host.to_owned(),
+            port,
+            options,
+            untried: address.into_iter().collect(),
+            failures: Vec::new(),
+        }));
+        let token = self.keep(Kind::Connection(connection));
+        self.births.push((token, Handler::Protocol(protocol), Birth::Silent));
+        if self.is_stopping() {
+            self.end(token, Reason::ConnectFailed("this server is stopping".to_owned()));
+        } else if address.is_some() {
+            self.try_next_address(token);
+        } else if self.helper.look_up(host.to_owned(), port, token) {
+            self.limit_phase(token, lookup_timeout);
+        } else {
+            self.fail_dial(token, "too many look-ups wait already");
+        }
+        token
+    }
+
+    /// The helper thread has answered.
+    pub(super) fn addresses_received(
+        &mut self,
+        token: Token,
+        answer: Result<Vec<SocketAddr>, String>,
+    ) {
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        let Some(dial) = connection.dial.as_mut().filter(|_| connection.phase == Phase::LookingUp)
+        else {
+            return;
+        };
+        match answer {
+            Ok(mut addresses) => {
+                addresses.reverse();
+                dial.untried = addresses;
+                self.try_next_address(token);
+            }
+            Err(why) => self.fail_dial(token, &format!("the name cannot be looked up: {why}")),
+        }
+    }
+
+    /// Goes on to the next address that can at least be begun with, or gives up.
+    fn try_next_address(&mut self, token: Token) {
+        loop {
+            let Some(connection) = find(&mut self.sockets, token) else { return };
+            let Some(dial) = &mut connection.dial else { return };
+            let Some(address) = dial.untried.pop() else {
+                let failures = dial.failures.join("; ");
+                return self.fail_dial(token, &failures);
+            };
+            let limit = dial.options.connect_timeout;
+            connection.phase = Phase::Connecting;
+            connection.peer = Peer::Tcp(address);
+            let begun = TcpStream::connect(address).map(Stream::Tcp).and_then(|mut stream| {
+                stream.register(self.poll.registry(), token.to_mio())?;
+                Ok(stream)
+            });
+            match begun {
+                Ok(stream) => {
+                    // Not writable before the kernel says so: that is how it tells the outcome.
+                    (connection.stream, connection.writable) = (Some(stream), false);
+                    return self.limit_phase(token, limit);
+                }
+                Err(e) => dial.failures.push(format!("{address}: {}", plain(&e))),
+            }
+        }
+    }
+
+    /// The present address will not do.
+    fn fail_address(&mut self, token: Token, why: &str) {
+        self.clear_limit(token);
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        connection.stream = None;
+        if let (Some(dial), Peer::Tcp(address)) = (&mut connection.dial, connection.peer) {
+            dial.failures.push(format!("{address}: {why}"));
+        }
+        self.try_next_address(token);
+    }
+
+    fn fail_dial(&mut self, token: Token, why: &str) {
+        let Some(dial) = find(&mut self.sockets, token).and_then(|c| c.dial.take()) else { return };
+        let words = format!("cannot connect to {}:{}: {why}", dial.host, dial.port);
+        self.end(token, Reason::ConnectFailed(words));
+    }
+
+    /// The kernel has news of a connection under way. A first readiness is not yet success: the
+    /// socket's error has to be asked for, and a peer address shows that it is connected at all (mio's
+    /// documentation of `TcpStream::connect`). Answers whether the connection is made.
+    pub(super) fn check_connecting(&mut self, token: Token) -> bool {
+        let Some(connection) = find(&mut self.sockets, token) else { return false };
+        let Some(Stream::Tcp(stream)) = &connection.stream else { return false };
+        match outcome(stream) {
+            Ok(false) => false,
+            Ok(true) => {
+                // Small messages go out at once; the turn's end has gathered what belongs together.
+                let _ = stream.set_nodelay(true);
+                connection.writable = true;
+                self.clear_limit(token);
+                self.begin_speaking(token)
+            }
+            Err(e) => {
+                self.fail_address(token, &plain(&e));
+                false
+            }
+        }
+    }
+
+    /// Connected: speak, or shake hands first.
+    fn begin_speaking(&mut self, token: Token) -> bool {
+        let Some(connection) = find(&mut self.sockets, token) else { return false };
+        let Some(dial) = connection.dial.take() else { return false };
+        let Some(tls) = &dial.options.tls else {
+            connection.phase = Phase::Open;
+            self.queue_flush(token);
+            return true;
+        };
+        match TlsSession::client(tls, &dial.host) {
+            Ok(session) => {
+                connection.tls = Some(Box::new(session));
+                connection.phase = Phase::Handshaking;
+                self.limit_phase(token, dial.options.handshake_timeout);
+                self.queue_flush(token);
+            }
+            Err(why) => self.end(token, Reason::Tls(why)),
+        }
+        false
+    }
+
+    /// The time limit of a connection's present phase has run out.
+    pub(super) fn phase_over(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        connection.timer = None;
+        match connection.phase {
+            Phase::LookingUp => {
+                self.fail_dial(token, "no answer to the look-up of the name in time");
+            }
+            Phase::Connecting => self.fail_address(token, "no answer in time"),
+            Phase::Handshaking => {
+                self.end(token, Reason::TimedOut("TLS was not agreed in time"));
+            }
+            Phase::Losing => {
+                self.end(token, Reason::TimedOut("the peer did not take its replies in time"));
+            }
+            // Lingering was a courtesy.
+            Phase::Lingering => self.end(token, Reason::Done),
+            Phase::Open | Phase::Ended => {}
+        }
+    }
+}
+
+/// `Ok(true)`: connected. `Ok(false)`: still under way.
+fn outcome(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(e) = stream.take_error()? {
+        return Err(e);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotConnected => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The system's words without its number.
+fn plain(e: &io::Error) -> String {
+    let words = e.to_string();
+    words.split(" (os error").next().unwrap_or(&words).to_lowercase()
+}

@@ -1,0 +1,233 @@
+//! One connection: its phase, its two directions, and what a readiness means for it.
+//!
+//! It moves bytes and says what it heard; it never calls a handler and never frees itself. The turn
+//! (`turn.rs`) asks it to hear and to flush, `io.rs` records what handlers want of it.
+
+use super::connect::Dial;
+use super::limits::{LOW_WATER_BYTES, SPARE_BUFFERS};
+use super::timers::DelayedCall;
+use super::tls::TlsSession;
+use super::transport::{Flushed, Output, Received, Stream, receive};
+use super::{Peer, Reason};
+
+/// Where a connection is in its life. It only ever moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// The helper thread is asking for the name's addresses.
+    LookingUp,
+    /// The kernel is connecting to one address.
+    Connecting,
+    /// TLS is shaking hands.
+    Handshaking,
+    /// The protocol hears and speaks.
+    Open,
+    /// `lose_connection` was called: the protocol hears nothing more, output still goes out.
+    Losing,
+    /// Our FIN is sent. Input is thrown away until theirs comes.
+    Lingering,
+    /// In the sweep's queue. Nothing reaches it any more.
+    Ended,
+}
+
+/// What one reading brought, in the order in which the protocol is to be told.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// The handshake is done: `connection_made`.
+    pub made: bool,
+    /// `data_received` with this.
+    pub data: Data,
+    /// `read_closed`.
+    pub closed: bool,
+}
+
+/// Where the received bytes lie.
+#[derive(Default)]
+pub(super) enum Data {
+    #[default]
+    None,
+    /// The first so many bytes of the read buffer.
+    Scratch(usize),
+    /// All of the decrypted text.
+    Plain,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
+pub(super) struct Connection {
+    /// `None` while the name is being looked up and between two addresses.
+    pub stream: Option<Stream>,
+    pub peer: Peer,
+    pub phase: Phase,
+    pub output: Output,
+    pub tls: Option<Box<TlsSession>>,
+    /// What is needed until the connection is made, on the dialling side.
+    pub dial: Option<Box<Dial>>,
+    /// The time limit of the present phase.
+    pub timer: Option<DelayedCall>,
+    /// Replies that are due but not written yet; see `Io::owe`.
+    pub owed: u32,
+    /// A listener of ours accepted it, so an orderly stop waits for it.
+    pub accepted: bool,
+    /// The kernel may have more to read. Kept here because its edge comes only once.
+    pub readable: bool,
+    /// The kernel may take more output.
+    pub writable: bool,
+    /// The kernel has announced the stream's end (or an error) behind what is still to be read.
+    pub end_announced: bool,
+    /// The stream's end has been read.
+    pub read_closed: bool,
+    /// The handler does not want to hear at present.
+    pub paused: bool,
+    /// The output has reached its high-water mark and not come down to the low one.
+    pub choked: bool,
+    /// Makes output of its own accord: the high-water mark stops its producing, not its reading.
+    pub producer: bool,
+    /// Flushed before the others.
+    pub urgent: bool,
+    /// Stands in the queue of connections to read.
+    pub in_ready: bool,
+    /// Stands in a queue of connections to flush.
+    pub in_writes: bool,
+}
+
+impl Connection {
+    pub fn new(stream: Option<Stream>, peer: Peer, phase: Phase) -> Self {
+        Self {
+            stream,
+            peer,
+            phase,
+            output: Output::default(),
+            tls: None,
+            dial: None,
+            timer: None,
+            owed: 0,
+            accepted: false,
+            readable: false,
+            writable: true,
+            end_announced: false,
+            read_closed: false,
+            paused: false,
+            choked: false,
+            producer: false,
+            urgent: false,
+            in_ready: false,
+            in_writes: false,
+        }
+    }
+
+    /// Output that the kernel has not taken yet, bytes.
+    pub fn backlog(&self) -> usize {
+        self.output.len() + self.tls.as_ref().map_or(0, |tls| tls.records.len())
+    }
+
+    /// Whether a write can still reach the peer: before the end, and after `lose_connection` only what
+    /// was owed by then.
+    pub fn takes_output(&self) -> bool {
+        self.phase <= Phase::Open || (self.phase == Phase::Losing && self.owed > 0)
+    }
+
+    /// Whether reading makes sense now. A connection that nobody hears any more is still read, to
+    /// throw the input away and to find its end.
+    pub fn wants_reading(&self) -> bool {
+        let held_back = self.paused || (self.choked && !self.producer);
+        match self.phase {
+            Phase::LookingUp | Phase::Ended => false,
+            Phase::Open => !held_back,
+            Phase::Connecting | Phase::Handshaking | Phase::Losing | Phase::Lingering => true,
+        }
+    }
+
+    /// Reads once and says what it means. The error ends the connection.
+    pub fn hear(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Result<Heard, Reason> {
+        let Some(stream) = &mut self.stream else { return Ok(Heard::default()) };
+        match receive(stream, scratch, self.end_announced) {
+            Received::Nothing => {
+                self.readable = false;
+                Ok(Heard::default())
+            }
+            Received::Again => Ok(Heard::default()),
+            Received::Failed(e) => Err(Reason::Broken(e.to_string())),
+            Received::Closed => self.hear_end(),
+            Received::Data { length, drained } => {
+                self.readable = !drained;
+                match (self.phase, &mut self.tls) {
+                    (Phase::Losing | Phase::Lingering, _) => Ok(Heard::default()),
+                    (_, None) => Ok(Heard { data: Data::Scratch(length), ..Heard::default() }),
+                    (_, Some(_)) => self.hear_records(scratch.get(..length).unwrap_or(&[]), plain),
+                }
+            }
+        }
+    }
+
+    fn hear_records(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> Result<Heard, Reason> {
+        let Some(tls) = &mut self.tls else { return Ok(Heard::default()) };
+        plain.clear();
+        let closed = match tls.receive(bytes, plain) {
+            Ok(closed) => closed,
+            Err(words) => {
+                // The alert tells the other side what was wrong; one attempt, then the end.
+                let _ = self.flush(&mut Vec::new());
+                return Err(Reason::Tls(words));
+            }
+        };
+        let made = self.phase == Phase::Handshaking && !tls.is_handshaking();
+        if made {
+            self.phase = Phase::Open;
+        }
+        self.read_closed |= closed;
+        let data = if plain.is_empty() { Data::None } else { Data::Plain };
+        Ok(Heard { made, data, closed })
+    }
+
+    /// The end of the stream, which is an input like any other.
+    fn hear_end(&mut self) -> Result<Heard, Reason> {
+        self.readable = false;
+        if self.read_closed {
+            // TLS had said it before, in its own words.
+            return Ok(Heard::default());
+        }
+        self.read_closed = true;
+        match self.phase {
+            Phase::Handshaking => {
+                Err(Reason::Tls("the peer hung up during the TLS handshake".to_owned()))
+            }
+            Phase::Open if self.tls.is_some() => {
+                Err(Reason::Tls("the peer hung up without TLS's close_notify".to_owned()))
+            }
+            Phase::Open => Ok(Heard { closed: true, ..Heard::default() }),
+            _ => Ok(Heard::default()),
+        }
+    }
+
+    /// One attempt to hand the output to the kernel. The error ends the connection.
+    pub fn flush(&mut self, spare: &mut Vec<Vec<u8>>) -> Result<(), Reason> {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.writable) else { return Ok(()) };
+        let output = match &mut self.tls {
+            None => &mut self.output,
+            Some(tls) => {
+                tls.seal(&mut self.output).map_err(Reason::Tls)?;
+                self.output.release(spare, SPARE_BUFFERS);
+                &mut tls.records
+            }
+        };
+        match output.flush_to(stream) {
+            Flushed::All => output.release(spare, SPARE_BUFFERS),
+            Flushed::Part => self.writable = false,
+            Flushed::Failed(e) => return Err(Reason::Broken(e.to_string())),
+        }
+        Ok(())
+    }
+
+    /// Whether the output has just come down to the low-water mark after having been above the high one.
+    pub fn has_drained(&mut self) -> bool {
+        let drained = self.choked && self.backlog() <= LOW_WATER_BYTES;
+        if drained {
+            self.choked = false;
+        }
+        drained
+    }
+
+    /// The one ending rule: asked to go, nothing left to send, no reply owed.
+    pub fn is_finished(&self) -> bool {
+        self.phase == Phase::Losing && self.owed == 0 && self.backlog() == 0
+    }
+}

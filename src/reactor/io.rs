@@ -1,0 +1,502 @@
+//! Everything a handler may ask for: the sockets, the delayed calls and the queues of one reactor.
+//!
+//! `Io` records intentions and never calls a handler; the turn (`turn.rs`) carries them out when no
+//! callback is running. That is why a callback may ask for anything about any socket, its own
+//! included, and meet no surprise before it has returned. Called by handlers, and by the turn.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Poll, Waker};
+use slab::Slab;
+
+use super::accept::{Listener, ListenerSocket};
+use super::connection::{Connection, Phase};
+use super::helper::{Helper, Returned};
+use super::limits::{CONNECTIONS_MAX, HIGH_WATER_BYTES};
+use super::signals::Signals;
+use super::timers::{DelayedCall, Timers};
+use super::{Application, Factory, Peer, Protocol, Reason, TlsServer, Token};
+
+/// Kernel tokens that name no slot. Generations stop short of them.
+pub(super) const WAKER: mio::Token = mio::Token(usize::MAX);
+pub(super) const SIGNALS: mio::Token = mio::Token(usize::MAX - 1);
+const GENERATIONS_END: u32 = u32::MAX - 1;
+
+/// Who an event is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// [`Application::event_received`].
+    Application,
+    /// [`Protocol::event_received`] of that connection; dropped when it is gone.
+    Connection(Token),
+}
+
+impl From<Token> for Target {
+    fn from(token: Token) -> Self {
+        Self::Connection(token)
+    }
+}
+
+/// What a delayed call does when its time has come.
+pub(super) enum Due<E> {
+    Event(Target, E),
+    /// A connection's present phase has taken too long.
+    PhaseOver(Token),
+    /// Accepting was paused and may try again.
+    AcceptAgain(Token),
+    /// The orderly stop has taken too long.
+    StopNow,
+}
+
+/// One slot of the slab.
+pub(super) struct Socket {
+    pub generation: u32,
+    pub kind: Kind,
+}
+
+pub(super) enum Kind {
+    Listener(Listener),
+    Connection(Connection),
+}
+
+/// What stands in `handlers` at a socket's slot.
+pub(super) enum Handler<A> {
+    Protocol(Box<dyn Protocol<A>>),
+    Factory(Box<dyn Factory<A>>),
+}
+
+/// How far an orderly stop has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopping {
+    No,
+    Asked,
+    /// Listeners are closed; accepted connections are flushing.
+    Accepted,
+    /// Only connections that we made are left, flushing too.
+    Made,
+}
+
+/// What the loop knows of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Turns of the loop since the start.
+    pub turns: u64,
+    /// The longest time that one turn took between two sleeps.
+    pub longest_turn: Duration,
+    /// Connections accepted and not yet gone.
+    pub accepted: usize,
+}
+
+/// How [`Io::listen_tcp`] listens.
+#[derive(Clone, Default)]
+pub struct ListenOptions {
+    /// With it every accepted connection speaks TLS; its protocol does not notice.
+    pub tls: Option<TlsServer>,
+}
+
+/// The sockets, delayed calls and queues of one reactor. See the module's head.
+pub struct Io<A: Application> {
+    pub(super) poll: Poll,
+    pub(super) sockets: Slab<Socket>,
+    next_generation: u32,
+    pub(super) now: Instant,
+    pub(super) wall: SystemTime,
+    pub(super) timers: Timers<Due<A::Event>>,
+    pub(super) helper: Helper<A::Event>,
+    pub(super) signals: Option<Signals>,
+    pub(super) stats: Stats,
+    pub(super) stopping: Stopping,
+    pub(super) connections_max: usize,
+    /// Used output buffers for the next connection that has something to say.
+    pub(super) spare: Vec<Vec<u8>>,
+
+    // The queues, in the order in which a turn drains them.
+    /// A signal has come.
+    pub(super) signalled: bool,
+    /// The helper thread has results.
+    pub(super) woken: bool,
+    /// To read or to accept from.
+    pub(super) ready: VecDeque<Token>,
+    /// Events that handlers sent each other.
+    pub(super) posted: VecDeque<(Target, A::Event)>,
+    /// Producers whose output has drained.
+    pub(super) drained: VecDeque<Token>,
+    /// Handlers born during a callback; they move in when it has returned.
+    pub(super) births: Vec<(Token, Handler<A>, Birth)>,
+    /// To flush: links first, then everybody else.
+    pub(super) urgent_writes: VecDeque<Token>,
+    pub(super) writes: VecDeque<Token>,
+    /// To be told that they are lost, and freed.
+    pub(super) ended: VecDeque<(Token, Reason)>,
+}
+
+/// Whether a handler born during a callback is to be told `connection_made` when it moves in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Birth {
+    Silent,
+    Made,
+}
+
+impl<A: Application> Io<A> {
+    pub(super) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let helper = Helper::new(Waker::new(poll.registry(), WAKER)?);
+        Ok(Self {
+            poll,
+            sockets: Slab::new(),
+            next_generation: 0,
+            now: Instant::now(),
+            wall: SystemTime::now(),
+            timers: Timers::default(),
+            helper,
+            signals: None,
+            stats: Stats::default(),
+            stopping: Stopping::No,
+            connections_max: CONNECTIONS_MAX,
+            spare: Vec::new(),
+            signalled: false,
+            woken: false,
+            ready: VecDeque::new(),
+            posted: VecDeque::new(),
+            drained: VecDeque::new(),
+            births: Vec::new(),
+            urgent_writes: VecDeque::new(),
+            writes: VecDeque::new(),
+            ended: VecDeque::new(),
+        })
+    }
+
+    /// The turn's one reading of the monotonic clock, for delays.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The turn's one reading of the wall clock, for people. It may jump.
+    pub fn wall_clock(&self) -> SystemTime {
+        self.wall
+    }
+
+    /// Turns so far, the longest of them, connections.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    // ---- Writing and ending ----
+
+    /// Appends to a connection's output; the turn's end sends it. `false`: that connection is gone (or
+    /// was asked to go and owes nothing), and the bytes are dropped.
+    pub fn write(&mut self, to: Token, bytes: &[u8]) -> bool {
+        self.write_with(to, |output| output.extend_from_slice(bytes)).is_some()
+    }
+
+    /// Composes straight into a connection's output, which saves the copy of [`Io::write`]. `compose`
+    /// must only append. `None`, without calling it, when that connection is gone.
+    pub fn write_with<R>(
+        &mut self,
+        to: Token,
+        compose: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> Option<R> {
+        let connection = find(&mut self.sockets, to).filter(|c| c.takes_output())?;
+        let composed = compose(connection.output.tail(&mut self.spare));
+        connection.choked |= connection.backlog() >= HIGH_WATER_BYTES;
+        self.queue_flush(to);
+        Some(composed)
+    }
+
+    /// Closes the connection once its output is sent and all that is owed is settled and sent too.
+    /// Its protocol hears nothing more but `connection_lost`. One that is not made yet is aborted.
+    pub fn lose_connection(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        match connection.phase {
+            Phase::LookingUp | Phase::Connecting | Phase::Handshaking => {
+                self.end(token, Reason::Aborted);
+            }
+            Phase::Open => {
+                connection.phase = Phase::Losing;
+                // A held-back connection may have its peer's FIN waiting to be read.
+                self.queue_read(token);
+                self.queue_flush(token);
+            }
+            Phase::Losing | Phase::Lingering | Phase::Ended => {}
+        }
+    }
+
+    /// Closes the connection now; unsent output is lost.
+    pub fn abort_connection(&mut self, token: Token) {
+        self.end(token, Reason::Aborted);
+    }
+
+    /// A reply is due on this connection: neither the peer's FIN nor `lose_connection` may close the
+    /// write side before it is settled. `false`: the connection is gone.
+    pub fn owe(&mut self, token: Token) -> bool {
+        let connection = find(&mut self.sockets, token).filter(|c| c.phase <= Phase::Open);
+        connection.map(|c| c.owed += 1).is_some()
+    }
+
+    /// One owed reply has been written, or never will be.
+    pub fn settle(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.owed = connection.owed.saturating_sub(1);
+            self.queue_flush(token);
+        }
+    }
+
+    // ---- Holding back ----
+
+    /// Stops reading from this connection, until [`Io::resume_producing`].
+    pub fn pause_producing(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.paused = true;
+        }
+    }
+
+    /// Reads from this connection again. Re-queued here, for no new edge will come for what has
+    /// arrived meanwhile.
+    pub fn resume_producing(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.paused = false;
+            self.queue_read(token);
+        }
+    }
+
+    /// Declares that this connection's protocol makes output of its own accord. The high-water mark
+    /// then holds back its producing ([`Io::may_produce`]), not its reading, and `resume_producing` is
+    /// told when the output has drained.
+    pub fn register_producer(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.producer = true;
+        }
+    }
+
+    /// Whether a producer may write more: up, and not above the high-water mark.
+    pub fn may_produce(&self, token: Token) -> bool {
+        self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.choked)
+    }
+
+    /// Output not yet with the kernel, bytes.
+    pub fn backlog(&self, token: Token) -> usize {
+        self.connection(token).map_or(0, Connection::backlog)
+    }
+
+    /// Flushes this connection before all that are not urgent.
+    pub fn set_urgent(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.urgent = true;
+        }
+    }
+
+    /// Gives this connection another protocol once the running callback has returned. The new one is
+    /// told `connection_made`; the old one is dropped without a word.
+    pub fn switch_protocol(&mut self, token: Token, protocol: Box<dyn Protocol<A>>) {
+        self.births.push((token, Handler::Protocol(protocol), Birth::Made));
+    }
+
+    // ---- Later, elsewhere, and to others ----
+
+    /// Delivers `event` after `delay`.
+    pub fn call_later(
+        &mut self,
+        delay: Duration,
+        target: impl Into<Target>,
+        event: A::Event,
+    ) -> DelayedCall {
+        self.timers.add(self.now + delay, Due::Event(target.into(), event))
+    }
+
+    /// Takes a delayed call back. `false`: it has happened already.
+    pub fn cancel(&mut self, call: DelayedCall) -> bool {
+        self.timers.cancel(call)
+    }
+
+    /// Moves a delayed call to `delay` from now. `false`: it has happened already.
+    pub fn reset(&mut self, call: DelayedCall, delay: Duration) -> bool {
+        self.timers.reset(call, self.now + delay)
+    }
+
+    /// Delivers `event` when no callback is running, in this turn or the next.
+    pub fn post(&mut self, target: impl Into<Target>, event: A::Event) {
+        self.posted.push_back((target.into(), event));
+    }
+
+    /// Runs `job` on the helper thread and delivers what it returns. `false`: too much waits there
+    /// already, and the job is dropped.
+    pub fn defer_to_thread(
+        &mut self,
+        target: impl Into<Target>,
+        job: impl FnOnce() -> A::Event + Send + 'static,
+    ) -> bool {
+        let target = target.into();
+        self.helper.defer(Box::new(move || Returned::Event(target, job())))
+    }
+
+    // ---- Listening, signals, stopping ----
+
+    /// Listens on `address` (port 0: the system chooses one). The error is the system's.
+    pub fn listen_tcp(
+        &mut self,
+        address: SocketAddr,
+        options: ListenOptions,
+        factory: Box<dyn Factory<A>>,
+    ) -> io::Result<Token> {
+        let mut socket = TcpListener::bind(address)?;
+        let token = self.next_token();
+        self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
+        let socket = ListenerSocket::Tcp(socket);
+        Ok(self.keep_listener(Listener::new(socket, options.tls), factory))
+    }
+
+    /// Listens on a Unix socket at `path`, which must not exist. The error is the system's.
+    pub fn listen_unix(&mut self, path: &Path, factory: Box<dyn Factory<A>>) -> io::Result<Token> {
+        let mut socket = UnixListener::bind(path)?;
+        let token = self.next_token();
+        self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
+        let socket = ListenerSocket::Unix(socket);
+        Ok(self.keep_listener(Listener::new(socket, None), factory))
+    }
+
+    /// The address that a listener listens on.
+    pub fn local_address(&self, token: Token) -> Option<SocketAddr> {
+        match &self.sockets.get(token.slot()).filter(|s| s.generation == token.generation())?.kind {
+            Kind::Listener(Listener { socket: ListenerSocket::Tcp(socket), .. }) => {
+                socket.local_addr().ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Past so many accepted connections, accepting pauses until one is gone. The default is
+    /// [`CONNECTIONS_MAX`].
+    pub fn set_connections_max(&mut self, connections: usize) {
+        self.connections_max = connections;
+    }
+
+    /// From now on SIGTERM, SIGINT and SIGHUP are told to [`Application::signal_received`]. The error is
+    /// the system's.
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        self.signals = Some(Signals::install(self.poll.registry(), SIGNALS)?);
+        Ok(())
+    }
+
+    /// Stops in order: listeners close, accepted connections are lost once their replies are sent, then
+    /// those that we made; then [`Reactor::run`](super::Reactor::run) returns. After
+    /// [`STOP_TIMEOUT`](super::limits::STOP_TIMEOUT) what is left is aborted.
+    pub fn stop(&mut self) {
+        if self.stopping == Stopping::No {
+            self.stopping = Stopping::Asked;
+        }
+    }
+
+    /// Whether a stop is under way: nothing new should be begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping != Stopping::No
+    }
+
+    // ---- For the turn, `connect.rs` and `accept.rs` ----
+
+    pub(super) fn connection(&self, token: Token) -> Option<&Connection> {
+        match self.sockets.get(token.slot()) {
+            Some(Socket { generation, kind: Kind::Connection(connection) })
+                if *generation == token.generation() =>
+            {
+                Some(connection)
+            }
+            _ => None,
+        }
+    }
+
+    /// The name that the next socket will get.
+    pub(super) fn next_token(&self) -> Token {
+        Token::new(self.sockets.vacant_key(), self.next_generation)
+    }
+
+    pub(super) fn keep(&mut self, kind: Kind) -> Token {
+        let generation = self.next_generation;
+        self.next_generation = (generation + 1) % GENERATIONS_END;
+        Token::new(self.sockets.insert(Socket { generation, kind }), generation)
+    }
+
+    fn keep_listener(&mut self, listener: Listener, factory: Box<dyn Factory<A>>) -> Token {
+        let token = self.keep(Kind::Listener(listener));
+        self.births.push((token, Handler::Factory(factory), Birth::Silent));
+        token
+    }
+
+    /// Queues a connection for reading, if it has something and somebody wants it.
+    pub(super) fn queue_read(&mut self, token: Token) {
+        let connection = find(&mut self.sockets, token);
+        let wanted = |c: &&mut Connection| c.readable && c.wants_reading() && !c.in_ready;
+        if let Some(connection) = connection.filter(wanted) {
+            connection.in_ready = true;
+            self.ready.push_back(token);
+        }
+    }
+
+    pub(super) fn queue_flush(&mut self, token: Token) {
+        let connection = find(&mut self.sockets, token).filter(|c| !c.in_writes);
+        if let Some(connection) = connection {
+            connection.in_writes = true;
+            let urgent = connection.urgent;
+            if urgent { &mut self.urgent_writes } else { &mut self.writes }.push_back(token);
+        }
+    }
+
+    /// Gives the present phase a time limit, in place of the one before.
+    pub(super) fn limit_phase(&mut self, token: Token, limit: Duration) {
+        self.clear_limit(token);
+        let call = self.timers.add(self.now + limit, Due::PhaseOver(token));
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.timer = Some(call);
+        }
+    }
+
+    pub(super) fn clear_limit(&mut self, token: Token) {
+        if let Some(call) = find(&mut self.sockets, token).and_then(|c| c.timer.take()) {
+            self.timers.cancel(call);
+        }
+    }
+
+    /// The only way to the sweep: whatever ends a connection comes through here, once.
+    pub(super) fn end(&mut self, token: Token, why: Reason) {
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        if connection.phase != Phase::Ended {
+            connection.phase = Phase::Ended;
+            self.clear_limit(token);
+            self.ended.push_back((token, why));
+        }
+    }
+
+    /// Whether the loop has something to do without waiting for the kernel.
+    pub(super) fn is_busy(&self) -> bool {
+        !(self.ready.is_empty()
+            && self.posted.is_empty()
+            && self.drained.is_empty()
+            && self.births.is_empty()
+            && self.urgent_writes.is_empty()
+            && self.writes.is_empty()
+            && self.ended.is_empty()
+            && self.stopping != Stopping::Asked)
+    }
+
+    /// Who is at the other end, while it is known.
+    pub fn peer(&self, token: Token) -> Option<Peer> {
+        self.connection(token).map(|connection| connection.peer)
+    }
+}
+
+/// The connection of that name, if it still is. A function of the slab alone, so that the other fields
+/// of `Io` stay free for use beside what it returns.
+pub(super) fn find(sockets: &mut Slab<Socket>, token: Token) -> Option<&mut Connection> {
+    match sockets.get_mut(token.slot()) {
+        Some(Socket { generation, kind: Kind::Connection(connection) })
+            if *generation == token.generation() =>
+        {
+            Some(connection)
+        }
+        _ => None,
+    }
+}

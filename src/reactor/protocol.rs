@@ -1,0 +1,135 @@
+//! The four nouns that a program on the reactor is made of, in Twisted's words: an application, the
+//! factories that make protocols, the protocols themselves, and what a callback is handed.
+//!
+//! The reactor calls these; they never call each other. A callback reaches its own state (`self`), the
+//! application's one shared value and every socket, but no other handler: what one handler has to tell
+//! another travels as an event ([`Io::post`]) and arrives when no callback is running.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::{Io, Token};
+
+/// The one value that all handlers of a reactor share: Twisted's `self.factory`, with a few callbacks.
+pub trait Application: Sized + 'static {
+    /// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
+    type Event: Send + 'static;
+
+    /// An event for the application itself has arrived.
+    fn event_received(&mut self, _event: Self::Event, _io: &mut Io<Self>) {}
+
+    /// Everything of this turn has been handled and nothing is written yet: the moment to hand on what
+    /// the turn changed (links, logs, a journal), once, however much it was.
+    fn turn_end(&mut self, _io: &mut Io<Self>) {}
+
+    /// SIGTERM, SIGINT or SIGHUP has arrived. By default the first two stop the reactor in order.
+    fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
+        if signal != Signal::Hangup {
+            io.stop();
+        }
+    }
+}
+
+/// A signal that the loop is told of. See [`Io::catch_signals`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: stop in order.
+    Terminate,
+    /// SIGINT: somebody pressed Ctrl-C.
+    Interrupt,
+    /// SIGHUP: by custom, open the log anew.
+    Hangup,
+}
+
+/// What a callback is handed beside its own state.
+pub struct Ctx<'a, A: Application> {
+    /// The application's one value.
+    pub app: &'a mut A,
+    /// Every socket, delayed call and queue.
+    pub io: &'a mut Io<A>,
+}
+
+/// One connection's behaviour. Made by a [`Factory`] for an accepted connection, or handed to
+/// [`Io::connect_tcp`].
+///
+/// `connection_lost` is called exactly once for each protocol, also when the connection was never made;
+/// after it nothing is called any more and the value is dropped.
+pub trait Protocol<A: Application> {
+    /// The connection is up: accepted or connected, and over TLS shaken hands.
+    fn connection_made(&mut self, _me: Token, _cx: &mut Ctx<'_, A>) {}
+
+    /// Bytes have come, in the order they were sent, cut anywhere. At least one.
+    fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, A>);
+
+    /// The peer has finished sending: a FIN, or TLS's `close_notify`. It may well be waiting for the
+    /// answer, so this is not the end: output still goes out. By default the connection is lost once
+    /// all output and all owed replies are sent.
+    fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, A>) {
+        cx.io.lose_connection(me);
+    }
+
+    /// An event was posted to this connection, or a delayed call for it has come due.
+    fn event_received(&mut self, _me: Token, _event: A::Event, _cx: &mut Ctx<'_, A>) {}
+
+    /// The output had reached the high-water mark and is now below the low one. Only told to a
+    /// connection that was declared a producer ([`Io::register_producer`]).
+    fn resume_producing(&mut self, _me: Token, _cx: &mut Ctx<'_, A>) {}
+
+    /// The connection is gone, for this reason. Exactly once, also when connecting failed.
+    fn connection_lost(&mut self, _me: Token, _why: &Reason, _cx: &mut Ctx<'_, A>) {}
+}
+
+/// Makes a protocol for each connection that a listener accepts.
+pub trait Factory<A: Application> {
+    /// A protocol for the connection from `peer`, or `None` to close it at once.
+    fn build_protocol(&mut self, peer: Peer, cx: &mut Ctx<'_, A>) -> Option<Box<dyn Protocol<A>>>;
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A program on this machine, over a Unix socket.
+    Unix,
+    /// Nobody yet: the name is being looked up.
+    Unknown,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("a local socket"),
+            Self::Unknown => f.write_str("an address not known yet"),
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// [`Io::lose_connection`]: all output was handed over, and the peer has closed its side too.
+    Done,
+    /// [`Io::abort_connection`], or the reactor stopped.
+    Aborted,
+    /// It could not be made; the words say which step failed, on what, and why.
+    ConnectFailed(String),
+    /// The connection broke: reset, unreachable, timed out. The system's words.
+    Broken(String),
+    /// TLS failed: a certificate, a record, or an end without `close_notify` (truncation).
+    Tls(String),
+    /// Some time limit of the reactor ran out; the words say which.
+    TimedOut(&'static str),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("closed in order"),
+            Self::Aborted => f.write_str("aborted by this server"),
+            Self::ConnectFailed(why) | Self::Broken(why) | Self::Tls(why) => f.write_str(why),
+            Self::TimedOut(what) => f.write_str(what),
+        }
+    }
+}
