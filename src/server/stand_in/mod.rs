@@ -1,0 +1,8 @@
+//! The stand-in for Google Places: what `herd places` serves to whoever has no key.
+//!
+//! It answers Nearby Search in Google's legacy layout, out of a table of real towns that is built
+//! into the program. [`gazetteer`] holds the towns and finds the near ones; [`answer`] turns one
+//! request into one answer. Both are pure: the sockets, the TLS and the HTTP are their caller's.
+
+pub mod answer;
+pub mod gazetteer;
