@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Event, Server, unix_nanos};
-use crate::reactor::{DelayedCall, Io, Target};
+use super::unix_nanos;
+use crate::reactor::{Application, Io, Target};
 use crate::wire::time::write_utc;
 
 /// How long a line may wait for company before it is written.
@@ -30,6 +30,15 @@ pub const LOGGED_TEXT_MAX_BYTES: usize = 512;
 
 /// How long the end of the program waits for the last lines to be written.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the log has delivered to the application, which hands it back to [`Log::event_received`].
+#[derive(Debug)]
+pub enum LogEvent {
+    /// The lines that wait have waited long enough.
+    Due,
+    /// The helper thread has written a batch, or could not.
+    Written(Result<(), String>),
+}
 
 /// Where log lines end up.
 #[derive(Clone, Debug)]
@@ -66,10 +75,11 @@ pub struct Log {
     trouble: Option<String>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Due {
     NotYet,
-    Called(#[expect(dead_code, reason = "kept to show that there is one")] DelayedCall),
+    /// A delayed call will say when.
+    Called,
     Now,
 }
 
@@ -107,36 +117,33 @@ impl Log {
     }
 
     /// At the turn's end: lets the helper thread write what has waited long enough.
-    pub fn hand_over(&mut self, io: &mut Io<Server>) {
+    pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
         let waiting = lock(&self.batch).text.len();
         if self.writing || (waiting == 0 && !self.reopen) {
             return;
         }
-        match self.due {
-            Due::NotYet if waiting < LOG_BATCH_BYTES && !self.reopen => {
-                let call = io.call_later(LOG_DELAY, Target::Application, Event::LogDue);
-                self.due = Due::Called(call);
-            }
-            Due::Called(_) if waiting < LOG_BATCH_BYTES && !self.reopen => {}
-            Due::NotYet | Due::Called(_) | Due::Now => {
-                let (batch, sink) = (Arc::clone(&self.batch), Arc::clone(&self.sink));
-                let reopen = std::mem::take(&mut self.reopen);
-                let job = move || Event::LogWritten(lock(&sink).write(&batch, reopen));
-                self.writing = io.defer_to_thread(Target::Application, job);
-                self.due = Due::NotYet;
-            }
+        let full = waiting >= LOG_BATCH_BYTES || self.reopen;
+        if full || self.due == Due::Now {
+            let (batch, sink) = (Arc::clone(&self.batch), Arc::clone(&self.sink));
+            let reopen = std::mem::take(&mut self.reopen);
+            let job = move || LogEvent::Written(lock(&sink).write(&batch, reopen)).into();
+            self.writing = io.defer_to_thread(Target::Application, job);
+            self.due = Due::NotYet;
+        } else if self.due == Due::NotYet {
+            io.call_later(LOG_DELAY, Target::Application, LogEvent::Due.into());
+            self.due = Due::Called;
         }
     }
 
-    /// The lines that wait have waited long enough.
-    pub fn due(&mut self) {
-        self.due = Due::Now;
-    }
-
-    /// The helper thread is done.
-    pub fn written(&mut self, result: Result<(), String>) {
-        self.writing = false;
-        self.trouble = result.err();
+    /// What [`Log::hand_over`] arranged for has happened.
+    pub fn event_received(&mut self, event: LogEvent) {
+        match event {
+            LogEvent::Due => self.due = Due::Now,
+            LogEvent::Written(result) => {
+                self.writing = false;
+                self.trouble = result.err();
+            }
+        }
     }
 
     /// Opens the file anew with the next batch, for those who rotate it.

@@ -2,7 +2,9 @@
 //!
 //! It answers Nearby Search in Google's legacy layout, out of a table of real towns that is built
 //! into the program. [`gazetteer`] holds the towns and finds the near ones; [`answer`] turns one
-//! request into one answer. Both are pure: the sockets, the TLS and the HTTP are their caller's.
+//! request into one answer. Both are pure. [`https`] is the server around them, another application on
+//! the reactor.
 
 pub mod answer;
 pub mod gazetteer;
+pub mod https;
