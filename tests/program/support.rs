@@ -153,9 +153,8 @@ impl Herd {
         let folder = Folder::new();
         let ports = free_ports(shape.len());
         let lines = shape.iter().zip(&ports);
-        let text: String = lines
-            .map(|((name, links), port)| format!("{name} 127.0.0.1:{port} {links}\n"))
-            .collect();
+        let rows = lines.map(|((name, links), port)| format!("{name} 127.0.0.1:{port} {links}"));
+        let text = rows.collect::<Vec<_>>().join("\n");
         folder.write("topology.txt", text);
         let servers = shape
             .iter()
@@ -182,8 +181,12 @@ impl Herd {
 
     pub fn start_all(&mut self) {
         let names: Vec<String> = self.servers.iter().map(|(name, ..)| name.clone()).collect();
-        names.iter().for_each(|name| self.start_one(name));
-        names.iter().for_each(|name| self.wait_until_linked(name));
+        for name in &names {
+            self.start_one(name);
+        }
+        for name in &names {
+            self.wait_until_linked(name);
+        }
     }
 
     /// Starts one server and waits until it answers on its control socket.
