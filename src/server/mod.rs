@@ -1,1 +1,130 @@
-//! (stub)
+//! The handlers: what to do when a line, a link, a reply or a timer arrives.
+//!
+//! The only part that knows both sides: sockets through `reactor`, meaning through `wire` and `herd`.
+//! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
+//!
+//! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] (neighbours),
+//! [`places`] (WHATSAT's HTTPS GET), [`control`] (the local socket), [`logging`]. [`stand_in`] is another
+//! application on the same reactor.
+
+pub mod client;
+pub mod control;
+pub mod link;
+pub mod logging;
+pub mod places;
+pub mod replies;
+pub mod stand_in;
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::herd::Herd;
+use crate::herd::links::NeighbourId;
+use crate::reactor::{Application, Io, Signal};
+use crate::wire::time::Nanos;
+use link::Links;
+use logging::{Log, LogEvent};
+use places::{Fetch, Places};
+
+/// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
+#[derive(Debug)]
+pub enum Event {
+    /// To a client: its line has had 60 s.
+    LineOver,
+    /// To a client: the reply to its command number `place`, or the place's time is over.
+    Reply {
+        /// The place in the order of the connection's replies.
+        place: u64,
+        /// The whole reply.
+        text: Vec<u8>,
+    },
+    /// To the application: dial this neighbour.
+    Dial(NeighbourId),
+    /// To the application: some link has more to send than one turn allows.
+    PumpAgain,
+    /// To a link: see whether it lives.
+    Beat,
+    /// To an upstream connection that is idle: fetch this.
+    Fetch(Box<Fetch>),
+    /// To an upstream connection: no byte of this question's answer has come in time.
+    FirstByteOver(u64),
+    /// To an upstream connection: nobody has needed it for long.
+    IdleOver,
+    /// To the application: this question has had all its time.
+    QuestionOver(u64),
+    /// To the application: news of the log.
+    Log(LogEvent),
+}
+
+impl From<LogEvent> for Event {
+    fn from(event: LogEvent) -> Self {
+        Self::Log(event)
+    }
+}
+
+/// One server of the herd.
+pub struct Server {
+    /// What it knows.
+    pub herd: Herd,
+    /// Its connections to neighbours.
+    pub links: Links,
+    /// Whom it asks what is near.
+    pub places: Places,
+    /// Where it writes what happened.
+    pub log: Log,
+    /// When it started, nanoseconds since 1970.
+    pub started: Nanos,
+    /// Clients connected now.
+    pub clients: usize,
+}
+
+impl Application for Server {
+    type Event = Event;
+
+    fn event_received(&mut self, event: Event, io: &mut Io<Self>) {
+        match event {
+            Event::Dial(neighbour) => self.links.dial(&self.herd, neighbour, io),
+            Event::QuestionOver(id) => self.places.question_over(id, io),
+            Event::Log(event) => self.log.event_received(event),
+            // The first has done its work by waking the loop; the others are for connections only.
+            Event::PumpAgain
+            | Event::LineOver
+            | Event::Reply { .. }
+            | Event::Beat
+            | Event::Fetch(_)
+            | Event::FirstByteOver(_)
+            | Event::IdleOver => {}
+        }
+    }
+
+    /// What the turn changed goes to the neighbours, once, however many lines brought it; then the
+    /// turn's log lines go to the helper thread.
+    fn turn_end(&mut self, io: &mut Io<Self>) {
+        self.links.pump(&mut self.herd, io);
+        self.log.hand_over(io);
+    }
+
+    fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
+        match signal {
+            Signal::Hangup => self.log.reopen(),
+            Signal::Terminate | Signal::Interrupt => {
+                log::info!("stopping: {signal:?} received");
+                io.stop();
+            }
+        }
+    }
+}
+
+/// A moment of the wall clock as the protocol counts it: nanoseconds since 1970.
+pub fn unix_nanos(moment: SystemTime) -> Nanos {
+    let nanos = |d: std::time::Duration| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX);
+    match moment.duration_since(UNIX_EPOCH) {
+        Ok(since) => nanos(since),
+        Err(before) => -nanos(before.duration()),
+    }
+}
+
+/// A random number, from the seed that the standard library gives each of its hash maps.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(0u8)
+}

@@ -1,1 +1,23 @@
-//! (stub)
+//! Bytes to meaning and back: lines, Telnet, commands, locations, times, and what neighbours say.
+//!
+//! Nothing here knows a socket, a clock, the reactor or the herd: each part is a function from
+//! bytes to values, or a state machine that is fed bytes and asked for events. `server` calls
+//! all of it; `herd` uses only the values.
+//!
+//! Reading order: [`mod@line`] and [`telnet`] cut a connection's bytes into lines, [`command`] and
+//! [`peer`] give the lines their meaning, [`location`], [`time`] and [`decimal`] read the fields.
+//! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists.
+
+pub mod command;
+pub mod decimal;
+pub mod http;
+pub mod json;
+pub mod line;
+pub mod location;
+pub mod peer;
+mod scan;
+pub mod telnet;
+pub mod time;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! A client's connection: lines in, replies out, in order.
+//!
+//! It decides nothing about truth or places; it asks `herd` and `places` and writes what they say. A
+//! neighbour's connection begins here too, since it comes to the same port: its HELLO turns it into a
+//! link. Called by the reactor.
+
+use std::time::{Duration, Instant};
+
+use super::link::Heard;
+use super::logging::Text;
+use super::places::Asker;
+use super::replies::Replies;
+use super::{Event, Server, unix_nanos};
+use crate::reactor::limits::HIGH_WATER_BYTES;
+use crate::reactor::{Ctx, Factory, Peer, Protocol, Reason, Token};
+use crate::wire::command::{
+    Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
+};
+use crate::wire::json::error_json_with_status;
+use crate::wire::line::{Input, LineReceiver};
+use crate::wire::peer::{PeerLine, parse_peer_line};
+
+/// How long a line may take from its first byte to its LF. An idle connection may stay for ever.
+pub const LINE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// WHATSATs of one connection that may wait for Places at a time. Beyond it the answer is
+/// `OVER_QUERY_LIMIT` at once.
+pub const WHATSATS_WAITING_MAX: usize = 32;
+
+/// Makes a [`Client`] for each connection to the server's port.
+pub struct Clients;
+
+impl Factory<Server> for Clients {
+    fn build_protocol(
+        &mut self,
+        peer: Peer,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Option<Box<dyn Protocol<Server>>> {
+        cx.app.clients += 1;
+        log::info!("{peer} connected");
+        Some(Box::new(Client {
+            lines: LineReceiver::new(),
+            line_began: None,
+            line_limit_set: false,
+            talk: Talk { peer, replies: Replies::default(), spoken: false },
+        }))
+    }
+}
+
+/// One client's connection.
+struct Client {
+    lines: LineReceiver,
+    /// When the unfinished line began.
+    line_began: Option<Instant>,
+    /// A delayed call will look after it.
+    line_limit_set: bool,
+    talk: Talk,
+}
+
+/// What answers a line. Apart from the receiver, which still holds the line meanwhile.
+struct Talk {
+    peer: Peer,
+    replies: Replies,
+    /// A line has been received.
+    spoken: bool,
+}
+
+/// What becomes of the connection after a line.
+enum Next {
+    GoOn,
+    Close,
+    /// It is a neighbour's; this is the protocol that takes over.
+    Link(Heard),
+}
+
+impl Protocol<Server> for Client {
+    fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
+        let mut ended_a_line = false;
+        while let Some(input) = self.lines.next(&mut data) {
+            let next = match input {
+                Input::Line(line) => {
+                    ended_a_line = true;
+                    self.talk.line_received(me, line, cx)
+                }
+                Input::TooLong(start) => self.talk.cut_off(me, start, "too long", cx),
+                Input::Telnet(answer) => self.talk.reply(me, &answer, cx),
+            };
+            match next {
+                Next::GoOn => {}
+                Next::Close => return cx.io.lose_connection(me),
+                Next::Link(link) => {
+                    cx.app.clients -= 1;
+                    return cx.io.switch_protocol(me, Box::new(link.with_input(data)));
+                }
+            }
+        }
+        self.watch_line(me, ended_a_line, cx);
+    }
+
+    /// A last line without LF counts; then every reply that is owed goes out, and the connection ends.
+    fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        match self.lines.finish() {
+            Some(Input::Line(line)) => {
+                self.talk.line_received(me, line, cx);
+            }
+            Some(Input::TooLong(start)) => {
+                self.talk.cut_off(me, start, "too long", cx);
+            }
+            Some(Input::Telnet(_)) | None => {}
+        }
+        cx.io.lose_connection(me);
+    }
+
+    fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
+        match event {
+            Event::Reply { place, text } => self.talk.answered(me, place, text, cx),
+            Event::LineOver => self.line_over(me, cx),
+            _ => {}
+        }
+    }
+
+    fn connection_lost(&mut self, _me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
+        cx.app.clients -= 1;
+        log::info!("{} disconnected: {why}", self.talk.peer);
+    }
+}
+
+impl Client {
+    /// Sees to it that an unfinished line ends in time. One delayed call at most is made for it, and
+    /// only when none is pending, so a client that sends whole lines never costs one.
+    fn watch_line(&mut self, me: Token, ended_a_line: bool, cx: &mut Ctx<'_, Server>) {
+        if !self.lines.is_mid_line() {
+            self.line_began = None;
+        } else if ended_a_line || self.line_began.is_none() {
+            self.line_began = Some(cx.io.now());
+            if !self.line_limit_set {
+                self.line_limit_set = true;
+                cx.io.call_later(LINE_TIMEOUT, me, Event::LineOver);
+            }
+        }
+    }
+
+    fn line_over(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.line_limit_set = false;
+        let Some(began) = self.line_began else { return };
+        let left = LINE_TIMEOUT.saturating_sub(cx.io.now().saturating_duration_since(began));
+        if left.is_zero() {
+            let start = self.lines.cut_off();
+            self.talk.cut_off(me, start, "too slow", cx);
+            cx.io.lose_connection(me);
+        } else {
+            self.line_limit_set = true;
+            cx.io.call_later(left, me, Event::LineOver);
+        }
+    }
+}
+
+impl Talk {
+    fn line_received(&mut self, me: Token, line: &[u8], cx: &mut Ctx<'_, Server>) -> Next {
+        log::info!("{} > {}", self.peer, Text(line));
+        let first = !std::mem::replace(&mut self.spoken, true);
+        match parse_command(line) {
+            Some(Command::IAmAt(said)) => self.i_am_at(me, &said, cx),
+            Some(Command::WhatsAt(asked)) => self.whats_at(me, line, &asked, cx),
+            None if first => self.first_line_received(me, line, cx),
+            None => self.refuse(me, line, cx),
+        }
+    }
+
+    /// A first line that is no command may be a neighbour's, or a browser's.
+    fn first_line_received(&mut self, me: Token, line: &[u8], cx: &mut Ctx<'_, Server>) -> Next {
+        if let Some(PeerLine::Hello { version, server, identity }) = parse_peer_line(line) {
+            match cx.app.hello_received(self.peer, version, server, identity) {
+                Ok(neighbour) => return Next::Link(Heard::new(neighbour)),
+                Err(why) => log::warn!("{} is not let in as a neighbour: {why}", self.peer),
+            }
+        }
+        self.refuse(me, line, cx);
+        if looks_like_http(line) { Next::Close } else { Next::GoOn }
+    }
+
+    fn i_am_at(&mut self, me: Token, said: &IAmAt<'_>, cx: &mut Ctx<'_, Server>) -> Next {
+        let server_time = unix_nanos(cx.io.wall_clock());
+        let herd = &mut cx.app.herd;
+        if self.replies.is_empty() {
+            let peer = self.peer;
+            cx.io.write_with(me, |output| {
+                let start = output.len();
+                herd.client_heard(said, server_time, output);
+                log_reply(peer, output.get(start..).unwrap_or_default());
+            });
+            return Next::GoOn;
+        }
+        let mut reply = Vec::new();
+        herd.client_heard(said, server_time, &mut reply);
+        self.reply(me, &reply, cx)
+    }
+
+    fn whats_at(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        question: &WhatsAt<'_>,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        let Some(record) = cx.app.herd.where_is(question.client) else {
+            return self.refuse(me, line, cx);
+        };
+        if self.replies.waiting() >= WHATSATS_WAITING_MAX {
+            let words = "places: too many questions of this connection are waiting";
+            let json = error_json_with_status("OVER_QUERY_LIMIT", words);
+            let reply = [record.line, b"\n", &json, b"\n\n"].concat();
+            return self.reply(me, &reply, cx);
+        }
+        let place = self.replies.wait();
+        cx.io.owe(me);
+        let asker = Asker {
+            client: me,
+            place,
+            at_line: record.line.to_vec(),
+            bound: question.bound.into(),
+        };
+        let location = record.location();
+        cx.app.places.ask(location, question.radius, asker, cx.io);
+        Next::GoOn
+    }
+
+    /// Places has answered, or never will: the reply goes out as soon as all before it have.
+    fn answered(&mut self, me: Token, place: u64, text: Vec<u8>, cx: &mut Ctx<'_, Server>) {
+        if !self.replies.fill(place, text) {
+            return;
+        }
+        while let Some(text) = self.replies.take_ready() {
+            log_reply(self.peer, &text);
+            cx.io.write(me, &text);
+        }
+        cx.io.settle(me);
+        if self.replies.held_bytes() < HIGH_WATER_BYTES {
+            cx.io.resume_producing(me);
+        }
+    }
+
+    fn refuse(&mut self, me: Token, line: &[u8], cx: &mut Ctx<'_, Server>) -> Next {
+        let mut reply = Vec::with_capacity(line.len() + 3);
+        write_refusal(&mut reply, line);
+        self.reply(me, &reply, cx)
+    }
+
+    fn cut_off(&mut self, me: Token, start: &[u8], why: &str, cx: &mut Ctx<'_, Server>) -> Next {
+        log::warn!("{} is closed: its line is {why}; it began {}", self.peer, Text(start));
+        let mut reply = Vec::new();
+        write_cut_off(&mut reply, start);
+        self.reply(me, &reply, cx);
+        Next::Close
+    }
+
+    /// Sends a reply, or holds it behind those that are waited for. What is held is bounded: past the
+    /// high-water mark the connection is not read until it has gone down.
+    fn reply(&mut self, me: Token, text: &[u8], cx: &mut Ctx<'_, Server>) -> Next {
+        if self.replies.is_empty() {
+            log_reply(self.peer, text);
+            cx.io.write(me, text);
+        } else {
+            self.replies.hold(text);
+            if self.replies.held_bytes() >= HIGH_WATER_BYTES {
+                cx.io.pause_producing(me);
+            }
+        }
+        Next::GoOn
+    }
+}
+
+fn log_reply(peer: Peer, text: &[u8]) {
+    log::info!("{peer} < {}", Text(text.strip_suffix(b"\n").unwrap_or(text)));
+}

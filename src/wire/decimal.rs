@@ -1,0 +1,284 @@
+//! Plain decimal numbers: ASCII digits, at most one point with digits on both sides, no exponent.
+//!
+//! Owns the digit scanning that times and locations share, and the two numbers of a WHATSAT:
+//! radius and bound. A number is never a float on its way through the protocol, because a float
+//! would answer with other digits than it was asked with. Called by the other parsers of `wire`.
+
+/// WHATSAT's largest radius, from the original course project.
+pub const RADIUS_MAX_KM: u32 = 50;
+
+/// WHATSAT's largest bound on the number of results, from the original course project.
+pub const BOUND_MAX: u8 = 20;
+
+/// Digits after the point that a [`Radius`] keeps: kilometres to the millimetre.
+const RADIUS_PLACES: usize = 6;
+
+/// Powers of ten, by exponent; no field of the protocol has more than fifteen decimal places.
+const POWERS_OF_TEN: [u64; 16] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+    10_000_000_000,
+    100_000_000_000,
+    1_000_000_000_000,
+    10_000_000_000_000,
+    100_000_000_000_000,
+    1_000_000_000_000_000,
+];
+
+/// The radius of a WHATSAT, from 0 to [`RADIUS_MAX_KM`].
+///
+/// It is kept in whole millimetres. A client may write any number of decimals; what is finer than
+/// a millimetre is dropped, after the radius has been checked against the limit with all its
+/// digits. Two spellings of one radius are equal, so they can share one upstream request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Radius {
+    millimetres: u32,
+}
+
+impl Radius {
+    /// Appends the radius in metres as a minimal plain decimal: `10000`, `1500`, `0.5`.
+    pub fn write_metres(self, out: &mut Vec<u8>) {
+        write_integer(out, u64::from(self.millimetres / 1000));
+        write_fraction(out, u64::from(self.millimetres % 1000), 3);
+    }
+
+    /// The radius in kilometres, for distances and for upstreams that want a JSON number.
+    pub fn as_kilometres_f64(self) -> f64 {
+        f64::from(self.millimetres) / 1_000_000.0
+    }
+
+    /// The radius in metres, for upstreams that want a JSON number.
+    pub fn as_metres_f64(self) -> f64 {
+        f64::from(self.millimetres) / 1000.0
+    }
+}
+
+/// Reads a radius in kilometres: digits, optionally a point and digits, at most
+/// [`RADIUS_MAX_KM`], with no limit on the number of digits.
+pub fn parse_radius(text: &[u8]) -> Option<Radius> {
+    let (whole, rest) = take_digits(text);
+    let fraction = match rest {
+        [] => rest,
+        [b'.', fraction @ ..] if !fraction.is_empty() => fraction,
+        _ => return None,
+    };
+    if whole.is_empty() || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let kilometres = u32::from(small_integer(whole)?);
+    let at_limit = kilometres == RADIUS_MAX_KM && fraction.iter().all(|digit| *digit == b'0');
+    if kilometres >= RADIUS_MAX_KM && !at_limit {
+        return None;
+    }
+    let kept = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(RADIUS_PLACES);
+    let millimetres = kept.fold(kilometres, |value, digit| value * 10 + u32::from(digit - b'0'));
+    Some(Radius { millimetres })
+}
+
+/// Reads a bound on the number of results: digits, at most [`BOUND_MAX`], with any number of
+/// leading zeros.
+pub fn parse_bound(text: &[u8]) -> Option<u8> {
+    match take_digits(text) {
+        (digits, []) if !digits.is_empty() => {
+            small_integer(digits).filter(|bound| *bound <= BOUND_MAX)
+        }
+        _ => None,
+    }
+}
+
+/// A number without sign as it was read: its whole part, and its fraction in units of the last
+/// place that the reader asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsigned {
+    pub whole: u64,
+    pub fraction: u64,
+}
+
+/// Reads 1 to `whole_digits_max` digits, and optionally a point and 1 to `places` digits, from
+/// the front of `text`; gives the number and the text after it.
+///
+/// `whole_digits_max` is at most 19 and `places` at most 15, so that nothing here can overflow.
+pub(super) fn parse_unsigned(
+    text: &[u8],
+    whole_digits_max: usize,
+    places: usize,
+) -> Option<(Unsigned, &[u8])> {
+    let (whole, digits, rest) = leading_integer(text);
+    if digits == 0 || digits > whole_digits_max {
+        return None;
+    }
+    let [b'.', after_point @ ..] = rest else {
+        return Some((Unsigned { whole, fraction: 0 }, rest));
+    };
+    let (fraction, digits, rest) = leading_integer(after_point);
+    if digits == 0 {
+        return None;
+    }
+    let scale = POWERS_OF_TEN.get(places.checked_sub(digits)?)?;
+    Some((Unsigned { whole, fraction: fraction * scale }, rest))
+}
+
+/// Reads a whole number that fits in 64 bits and fills `text`: marks and versions.
+pub(super) fn parse_u64(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |value, byte| match byte {
+        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
+}
+
+/// Appends `value` without padding.
+pub(super) fn write_integer(out: &mut Vec<u8>, mut value: u64) {
+    // The longest is 2^64 - 1, twenty digits.
+    let mut text = [0; 20];
+    let mut digits = 0;
+    for place in text.iter_mut().rev() {
+        *place = b'0' + (value % 10) as u8;
+        value /= 10;
+        digits += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend(text.get(text.len() - digits..).unwrap_or_default());
+}
+
+/// The last `N` decimal digits of `value`, with leading zeros.
+pub(super) fn padded<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut text = [b'0'; N];
+    for place in text.iter_mut().rev() {
+        *place = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    text
+}
+
+/// Appends a point and a fraction given in units of the `places`-th place, without trailing
+/// zeros; nothing at all when the fraction is zero.
+pub(super) fn write_fraction(out: &mut Vec<u8>, mut fraction: u64, places: usize) {
+    if fraction == 0 {
+        return;
+    }
+    let mut places = places;
+    while fraction.is_multiple_of(10) {
+        fraction /= 10;
+        places -= 1;
+    }
+    let text: [u8; 20] = padded(fraction);
+    out.push(b'.');
+    out.extend(text.get(text.len().saturating_sub(places)..).unwrap_or_default());
+}
+
+/// Splits `text` after its leading digits.
+pub(super) fn take_digits(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count())
+}
+
+/// The value of the leading digits, their number, and the text after them. The value is right
+/// only for up to 19 digits, so the caller looks at the number first.
+fn leading_integer(text: &[u8]) -> (u64, usize, &[u8]) {
+    let mut value = 0u64;
+    let mut rest = text;
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        rest = after;
+    }
+    (value, text.len() - rest.len(), rest)
+}
+
+/// The value of `digits` when it is below 256, whatever zeros lead it.
+fn small_integer(digits: &[u8]) -> Option<u8> {
+    digits
+        .iter()
+        .try_fold(0u8, |value, digit| value.checked_mul(10)?.checked_add(digit.wrapping_sub(b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metres(text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        parse_radius(text.as_bytes())?.write_metres(&mut out);
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_radius_is_kilometres_and_becomes_plain_metres() {
+        for (kilometres, expected) in [
+            ("10", "10000"),
+            ("1.5", "1500"),
+            ("0.0005", "0.5"),
+            ("0", "0"),
+            ("0.000", "0"),
+            ("50", "50000"),
+            ("49.999999", "49999.999"),
+            ("12.0345", "12034.5"),
+        ] {
+            assert_eq!(metres(kilometres).as_deref(), Some(expected), "{kilometres}");
+        }
+        let radius = parse_radius(b"1.5").unwrap();
+        assert!((radius.as_kilometres_f64() - 1.5).abs() < 1e-12);
+        assert!((radius.as_metres_f64() - 1500.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_radius_above_fifty_is_refused_with_all_its_digits() {
+        let far_zeros = format!("50.{}", "0".repeat(9000));
+        assert_eq!(metres(&far_zeros).as_deref(), Some("50000"));
+        assert_eq!(metres("050.000").as_deref(), Some("50000"));
+        assert_eq!(metres(&format!("{}50", "0".repeat(9000))).as_deref(), Some("50000"));
+        for text in [format!("{far_zeros}1"), "50.1".into(), "51".into(), "256".into()] {
+            assert_eq!(metres(&text), None);
+        }
+        assert_eq!(metres(&"9".repeat(9000)), None);
+    }
+
+    #[test]
+    fn a_radius_finer_than_a_millimetre_is_kept_to_the_millimetre() {
+        assert_eq!(metres("1.00000099999").as_deref(), Some("1000"));
+        assert_eq!(parse_radius(b"1.0"), parse_radius(b"01.0000009"));
+    }
+
+    #[test]
+    fn only_plain_decimals_are_radii() {
+        for text in ["", ".", "5.", ".5", "+5", "-5", "-0", "1e1", "5,0", " 5", "5 ", "1.2.3", "٣"]
+        {
+            assert_eq!(metres(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_at_most_twenty_with_any_leading_zeros() {
+        assert_eq!(parse_bound(b"0"), Some(0));
+        assert_eq!(parse_bound(b"20"), Some(20));
+        assert_eq!(parse_bound(b"0000000000000000000000000000000000005"), Some(5));
+        for text in ["", "21", "256", "276", "99999999999999999999", "+5", "-0", "5.0", "5x", "x"] {
+            assert_eq!(parse_bound(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn marks_fill_sixty_four_bits_and_no_more() {
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"0"), Some(0));
+        for text in ["", "18446744073709551616", "+1", "1 ", "1.0"] {
+            assert_eq!(parse_u64(text.as_bytes()), None, "{text}");
+        }
+        for value in [0, 9, 10, 1234, u64::MAX] {
+            let mut out = Vec::new();
+            write_integer(&mut out, value);
+            assert_eq!(out, value.to_string().into_bytes());
+        }
+    }
+}
