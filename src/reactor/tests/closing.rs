@@ -163,10 +163,10 @@ fn a_peer_that_never_finishes_is_lingered_for_only_so_long() {
     let mut client = Client::connect(address);
     bench.until_end(&mut client);
     bench.until_quiet();
-    bench.later(LINGER - Duration::from_millis(1));
+    bench.later(LINGER.saturating_sub(MOMENT));
     bench.turn();
     assert_eq!(bench.heard(), ["server: made"]);
-    bench.later(Duration::from_millis(1));
+    bench.later(MOMENT);
     bench.turn();
     assert_eq!(bench.heard(), ["server: lost, closed in order"]);
     assert_eq!((client.received.as_slice(), client.end), (&b"bye"[..], Some(Ok(()))));
@@ -185,11 +185,11 @@ fn a_peer_that_does_not_take_its_replies_is_waited_for_only_so_long() {
     let mut client = Client::connect(address);
     bench.until_heard("server: made");
     bench.until_quiet();
-    bench.later(LOSE_TIMEOUT - Duration::from_millis(1));
+    bench.later(LOSE_TIMEOUT.saturating_sub(MOMENT));
     bench.turn();
     bench.assert_idle();
     assert_eq!(bench.heard(), ["server: made"]);
-    bench.later(Duration::from_millis(1));
+    bench.later(MOMENT);
     bench.turn();
     assert_eq!(bench.heard(), ["server: lost, the peer did not take its replies in time"]);
     bench.until_end(&mut client);

@@ -37,7 +37,7 @@ fn a_refused_connection_is_lost_with_words() {
     assert!(bench.io().write(token, b"too early to know"));
     bench.until_quiet();
     let words = format!("cannot connect to {}:{}", address.ip(), address.port());
-    assert_eq!(bench.heard(), [format!("client: lost, {words}: {address}: connection refused")]);
+    assert_eq!(bench.heard(), [format!("client: lost, {words}: connection refused")]);
     assert!(!bench.io().write(token, b"x"));
     assert!(bench.io().sockets.is_empty());
     bench.assert_idle();
@@ -159,8 +159,7 @@ fn an_address_that_does_not_answer_in_time_is_given_up() {
     bench.later(ConnectOptions::default().connect_timeout);
     bench.advance();
     bench.until_quiet();
-    let words =
-        format!("cannot connect to 127.0.0.1:{}: {silent}: no answer in time", silent.port());
+    let words = format!("cannot connect to {silent}: no answer in time");
     assert_eq!(bench.app().count(&format!("other: lost, {words}")), 1);
     assert_eq!(bench.io().peer(only), None);
     drop(release);

@@ -153,8 +153,9 @@ fn lose_then_abort_then_lose() {
 
 #[test]
 fn abort_in_each_callback() {
+    type Add = fn(Script) -> Script;
     let abort = |me, cx: &mut BenchCtx<'_>| cx.io.abort_connection(me);
-    let scripts: [(&str, fn(Script) -> Script); 4] = [
+    let scripts: [(&str, Add); 4] = [
         ("made", |s| s.on_made(|me, cx| cx.io.abort_connection(me))),
         ("data", |s| s.on_data(|me, _, cx| cx.io.abort_connection(me))),
         ("read closed", |s| s.on_read_closed(|me, cx| cx.io.abort_connection(me))),

@@ -2,6 +2,7 @@
 
 use super::super::limits::{HIGH_WATER_BYTES, READ_BUDGET_BYTES};
 use super::*;
+use std::io::{BufRead, BufReader};
 
 #[test]
 fn what_came_during_a_pause_is_heard_after_it() {
@@ -70,8 +71,8 @@ fn a_pause_before_the_connection_is_made_holds_too() {
 
 #[test]
 fn who_does_not_read_answers_is_not_read_until_they_are_drained() {
-    let mut bench = Bench::new();
     const TIMES: usize = 16;
+    let mut bench = Bench::new();
     let address = bench.listen(|| {
         Script::new("server").on_data(|me, data, cx| {
             cx.io.write(me, &data.repeat(TIMES));
@@ -216,4 +217,35 @@ fn many_megabytes_in_short_writes_arrive_whole_and_in_order() {
     drop(client);
     bench.until_heard("server: lost, closed in order");
     bench.assert_idle();
+}
+
+/// Sends urgent data, which the standard library cannot, and says so when all of it is on its way.
+const URGENT: &str = "
+import socket, sys
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.send(b'before')
+s.send(b'!', socket.MSG_OOB)
+s.send(b'after')
+print('sent', flush=True)
+s.recv(1)
+";
+
+#[test]
+fn what_comes_behind_urgent_data_is_read_though_the_read_before_it_was_short() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::new("server"));
+    let port = address.port().to_string();
+    let python = Command::new("python3").args(["-c", URGENT, &port]).stdout(Stdio::piped()).spawn();
+    let Ok(mut python) = python else {
+        eprintln!("not tested: no python3 here to send urgent data");
+        return;
+    };
+    let mut said = String::new();
+    BufReader::new(python.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "sent\n");
+    // The urgent byte itself is not part of the stream.
+    bench.until("all of it", |bench| bench.app().bytes("server") == b"beforeafter");
+    bench.assert_idle();
+    drop(bench);
+    python.wait().unwrap();
 }

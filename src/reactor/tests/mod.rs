@@ -7,16 +7,17 @@
 //! test uses up.
 
 mod accepting;
+mod client;
 mod closing;
 mod connecting;
 mod endings;
 mod flow;
 mod later;
+mod script;
 mod stopping;
 mod tls;
 mod turns;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -26,180 +27,17 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::*;
+use client::Client;
+use script::{BenchCtx, Notes, Script, Scripts};
+
+/// The least by which one time is before another.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Longer than anything takes on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A loop that sleeps as long as this has nothing to do; one that spins never does.
 const IDLE: Duration = Duration::from_millis(30);
-
-/// A note of data shows at most so many bytes of it.
-const SHOWN_BYTES: usize = 24;
-
-type BenchCtx<'a> = Ctx<'a, Notes>;
-
-/// The application: it writes down what happens.
-#[derive(Default)]
-struct Notes {
-    /// Who was told what, in order: `server: made`.
-    heard: Vec<String>,
-    /// All that each script was handed.
-    bytes: BTreeMap<&'static str, Vec<u8>>,
-    /// Every connection that was made, by its script's name.
-    made: Vec<(&'static str, Token)>,
-    at_event: Option<fn(&mut Notes, &'static str, &mut Io<Notes>)>,
-    at_turn_end: Option<fn(&mut Notes, &mut Io<Notes>)>,
-}
-
-impl Notes {
-    fn note(&mut self, who: &str, what: &str) {
-        self.heard.push(format!("{who}: {what}"));
-    }
-
-    fn token(&self, who: &str) -> Token {
-        let mut made = self.made.iter().rev();
-        made.find(|(name, _)| *name == who).expect("that connection was never made").1
-    }
-
-    fn bytes(&self, who: &str) -> &[u8] {
-        self.bytes.get(who).map_or(&[], Vec::as_slice)
-    }
-
-    fn count(&self, note: &str) -> usize {
-        self.heard.iter().filter(|heard| *heard == note).count()
-    }
-}
-
-impl Application for Notes {
-    type Event = &'static str;
-
-    fn event_received(&mut self, event: &'static str, io: &mut Io<Self>) {
-        self.note("app", event);
-        if let Some(act) = self.at_event {
-            act(self, event, io);
-        }
-    }
-
-    fn turn_end(&mut self, io: &mut Io<Self>) {
-        if let Some(act) = self.at_turn_end {
-            act(self, io);
-        }
-    }
-}
-
-/// A protocol made of closures. Whatever it is told is noted first.
-struct Script {
-    name: &'static str,
-    made: Box<dyn FnMut(Token, &mut BenchCtx<'_>)>,
-    data: Box<dyn FnMut(Token, &[u8], &mut BenchCtx<'_>)>,
-    read_closed: Box<dyn FnMut(Token, &mut BenchCtx<'_>)>,
-    event: Box<dyn FnMut(Token, &'static str, &mut BenchCtx<'_>)>,
-    resume: Box<dyn FnMut(Token, &mut BenchCtx<'_>)>,
-    lost: Box<dyn FnMut(Token, &mut BenchCtx<'_>)>,
-}
-
-impl Script {
-    /// Listens, says nothing, and goes when its peer has finished.
-    fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            made: Box::new(|_, _| {}),
-            data: Box::new(|_, _, _| {}),
-            read_closed: Box::new(|me, cx| cx.io.lose_connection(me)),
-            event: Box::new(|_, _, _| {}),
-            resume: Box::new(|_, _| {}),
-            lost: Box::new(|_, _| {}),
-        }
-    }
-
-    fn echo(name: &'static str) -> Self {
-        Self::new(name).on_data(|me, data, cx| {
-            cx.io.write(me, data);
-        })
-    }
-
-    fn on_made(mut self, act: impl FnMut(Token, &mut BenchCtx<'_>) + 'static) -> Self {
-        self.made = Box::new(act);
-        self
-    }
-
-    fn on_data(mut self, act: impl FnMut(Token, &[u8], &mut BenchCtx<'_>) + 'static) -> Self {
-        self.data = Box::new(act);
-        self
-    }
-
-    fn on_read_closed(mut self, act: impl FnMut(Token, &mut BenchCtx<'_>) + 'static) -> Self {
-        self.read_closed = Box::new(act);
-        self
-    }
-
-    fn on_event(
-        mut self,
-        act: impl FnMut(Token, &'static str, &mut BenchCtx<'_>) + 'static,
-    ) -> Self {
-        self.event = Box::new(act);
-        self
-    }
-
-    fn on_resume(mut self, act: impl FnMut(Token, &mut BenchCtx<'_>) + 'static) -> Self {
-        self.resume = Box::new(act);
-        self
-    }
-
-    fn on_lost(mut self, act: impl FnMut(Token, &mut BenchCtx<'_>) + 'static) -> Self {
-        self.lost = Box::new(act);
-        self
-    }
-}
-
-impl Protocol<Notes> for Script {
-    fn connection_made(&mut self, me: Token, cx: &mut BenchCtx<'_>) {
-        cx.app.note(self.name, "made");
-        cx.app.made.push((self.name, me));
-        (self.made)(me, cx);
-    }
-
-    fn data_received(&mut self, me: Token, data: &[u8], cx: &mut BenchCtx<'_>) {
-        assert!(!data.is_empty(), "data of no bytes");
-        let start = String::from_utf8_lossy(&data[..data.len().min(SHOWN_BYTES)]);
-        cx.app.note(self.name, &format!("data {}", start.trim_end()));
-        cx.app.bytes.entry(self.name).or_default().extend_from_slice(data);
-        (self.data)(me, data, cx);
-    }
-
-    fn read_closed(&mut self, me: Token, cx: &mut BenchCtx<'_>) {
-        cx.app.note(self.name, "read closed");
-        (self.read_closed)(me, cx);
-    }
-
-    fn event_received(&mut self, me: Token, event: &'static str, cx: &mut BenchCtx<'_>) {
-        cx.app.note(self.name, event);
-        (self.event)(me, event, cx);
-    }
-
-    fn resume_producing(&mut self, me: Token, cx: &mut BenchCtx<'_>) {
-        cx.app.note(self.name, "resume");
-        (self.resume)(me, cx);
-    }
-
-    fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut BenchCtx<'_>) {
-        cx.app.note(self.name, &format!("lost, {why}"));
-        (self.lost)(me, cx);
-    }
-}
-
-/// Makes scripts with a closure; `None` closes the connection at once.
-struct Scripts<F>(F);
-
-impl<F: FnMut() -> Option<Script>> Factory<Notes> for Scripts<F> {
-    fn build_protocol(
-        &mut self,
-        _: Peer,
-        _: &mut BenchCtx<'_>,
-    ) -> Option<Box<dyn Protocol<Notes>>> {
-        (self.0)().map(|script| Box::new(script) as Box<dyn Protocol<Notes>>)
-    }
-}
 
 /// A reactor, and the time that it is told.
 struct Bench {
@@ -338,76 +176,6 @@ fn pattern(length: usize) -> &'static [u8] {
             .collect()
     });
     &bytes[..length]
-}
-
-/// A peer outside the reactor.
-struct Client<S> {
-    stream: S,
-    received: Vec<u8>,
-    /// How its stream ended: `Ok` with a FIN, or the error.
-    end: Option<Result<(), ErrorKind>>,
-}
-
-impl Client<TcpStream> {
-    fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nonblocking(true).unwrap();
-        Self::over(stream)
-    }
-
-    fn finish_sending(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
-    }
-}
-
-impl Client<UnixStream> {
-    fn finish_sending(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
-    }
-}
-
-impl<S: Read + Write> Client<S> {
-    fn over(stream: S) -> Self {
-        Self { stream, received: Vec::new(), end: None }
-    }
-
-    /// Sends something small, which a socket's buffer takes whole.
-    fn send(&mut self, bytes: &[u8]) {
-        assert_eq!(self.stream.write(bytes).unwrap(), bytes.len());
-    }
-
-    /// Sends as much as the kernel takes, and says how much that was.
-    fn send_some(&mut self, bytes: &[u8]) -> usize {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match self.stream.write(&bytes[sent..]) {
-                Ok(length) => sent += length,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) => panic!("the client cannot send: {e}"),
-            }
-        }
-        sent
-    }
-
-    /// Takes in what has come.
-    fn pump(&mut self) {
-        while self.end.is_none() && self.pump_once(64 * 1024) > 0 {}
-    }
-
-    /// One read of at most so many bytes.
-    fn pump_once(&mut self, length_max: usize) -> usize {
-        let mut buffer = vec![0; length_max];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => self.end = Some(Ok(())),
-            Ok(length) => {
-                self.received.extend_from_slice(&buffer[..length]);
-                return length;
-            }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-            Err(e) => self.end = Some(Err(e.kind())),
-        }
-        0
-    }
 }
 
 /// The variable that tells a copy of the test program that it is the child of one test.

@@ -294,8 +294,8 @@ fn a_protocol_switched_in_at_the_very_end_is_told_of_nothing_and_haunts_nobody()
 
 #[test]
 fn the_loop_counts_its_turns_and_the_longest_of_them() {
-    let mut bench = Bench::new();
     const WORK: Duration = Duration::from_millis(20);
+    let mut bench = Bench::new();
     bench.app().at_event = Some(|_, _, io| {
         std::thread::sleep(WORK);
         io.stop();
