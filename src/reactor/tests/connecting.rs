@@ -202,6 +202,8 @@ fn who_is_lost_before_it_is_made_is_told_so_at_any_step() {
     let connecting = bench.dial(address, Script::new("connecting"));
     bench.io().lose_connection(looking_up);
     bench.io().lose_connection(connecting);
+    // An answer to the look-up that comes in the same turn wakes nobody from the dead.
+    bench.io().addresses_received(looking_up, Ok(vec![address]));
     bench.turn();
     for name in ["looking up", "connecting"] {
         assert_eq!(bench.app().count(&format!("{name}: lost, aborted by this server")), 1);

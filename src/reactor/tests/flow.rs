@@ -91,7 +91,9 @@ fn who_does_not_read_answers_is_not_read_until_they_are_drained() {
     });
     bench.until_quiet();
     let read = bench.app().bytes("server").len();
+    assert!(read < sent, "all of it was read");
     assert!(!bench.io().may_produce(server));
+    assert!(!bench.io().connection(server).unwrap().writable, "no write is tried in vain");
     // More input does not make it read.
     sent += client.send_some(&data[sent..]);
     bench.until_quiet();

@@ -15,6 +15,7 @@ mod flow;
 mod later;
 mod script;
 mod stopping;
+mod stress;
 mod tls;
 mod turns;
 
