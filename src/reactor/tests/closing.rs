@@ -72,6 +72,47 @@ fn settling_more_than_is_owed_does_no_harm() {
 }
 
 #[test]
+fn an_owed_reply_that_is_given_up_holds_the_end_back_no_longer() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| {
+        Script::new("server").on_made(|me, cx| {
+            cx.io.owe(me);
+        })
+    });
+    let mut client = Client::connect(address);
+    client.finish_sending();
+    bench.until_heard("server: read closed");
+    bench.until_quiet();
+    let server = bench.app().token("server");
+    bench.io().settle(server);
+    bench.until_end(&mut client);
+    assert_eq!(client.end, Some(Ok(())));
+    bench.assert_idle();
+}
+
+#[test]
+fn a_losing_connection_reads_what_a_pause_had_held_back() {
+    // A client that reads only when it has sent everything would otherwise wait for ever.
+    let mut bench = Bench::new();
+    let address =
+        bench.listen(|| Script::new("server").on_made(|me, cx| cx.io.pause_producing(me)));
+    let mut client = Client::connect(address);
+    let mut sent = client.send_some(pattern(MANY_BYTES));
+    bench.until_heard("server: made");
+    bench.until_quiet();
+    let server = bench.app().token("server");
+    bench.io().write(server, pattern(MANY_BYTES));
+    bench.io().lose_connection(server);
+    bench.until("the whole upload", |_| {
+        sent += client.send_some(&pattern(MANY_BYTES)[sent..]);
+        sent == MANY_BYTES
+    });
+    bench.until_end(&mut client);
+    assert!(client.received == pattern(MANY_BYTES) && client.end == Some(Ok(())));
+    assert_eq!(bench.app().bytes("server"), b"");
+}
+
+#[test]
 fn after_lose_connection_only_what_was_owed_is_written() {
     let mut bench = Bench::new();
     let address = bench.listen(|| Script::new("server"));
