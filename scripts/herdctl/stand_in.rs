@@ -46,7 +46,6 @@ fn start(herd: &LocalHerd) -> Result<Process, String> {
     let mut command = Command::new(&herd.program);
     command.args([PLACES, "--listen", "127.0.0.1:0"]);
     command.arg("--ca-out").arg(herd.run.places_ca());
-    command.arg("--control").arg(herd.run.socket(PLACES));
     let process = process::spawn(&mut command, &herd.run.output(PLACES))?;
     process.note(&herd.run.process_file(PLACES))?;
     Ok(process)

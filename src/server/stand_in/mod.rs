@@ -2,7 +2,8 @@
 //!
 //! It answers Nearby Search in Google's legacy layout, out of a table of real towns that is built
 //! into the program. [`gazetteer`] holds the towns and finds the near ones; [`answer`] turns one
-//! request into one answer. Both are pure: the sockets, the TLS and the HTTP are their caller's.
+//! request into one answer. Both are pure. [`server`] puts them on the reactor, behind HTTPS.
 
 pub mod answer;
 pub mod gazetteer;
+pub mod server;
