@@ -1,1 +1,84 @@
-//! (stub)
+//! The command line: flags to parts, parts to a running reactor, errors to one line each.
+//!
+//! Each subcommand has a file; [`run`] is all that `main` calls. Whatever may block (reading files,
+//! looking up the topology's host names) happens here, before the loop runs. Exit codes: 0, 1 when it
+//! failed, 2 when the words of the call were wrong.
+
+mod check;
+mod options;
+mod places;
+mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+herd: an application server herd on a hand-written event loop
+
+  herd serve NAME   one server of the topology
+  herd places       the stand-in for Google Places, over HTTPS
+  herd check        whether a topology file is right, and what its shape means
+
+herd COMMAND --help says more. scripts/herd starts and stops whole herds.
+";
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// The call's words are wrong: exit code 2.
+    Usage(String),
+    /// It could not be done: exit code 1.
+    Failed(String),
+}
+
+impl From<String> for Failure {
+    fn from(words: String) -> Self {
+        Self::Failed(words)
+    }
+}
+
+impl From<pico_args::Error> for Failure {
+    fn from(e: pico_args::Error) -> Self {
+        Self::Usage(e.to_string())
+    }
+}
+
+/// Runs the command that `arguments` name (without the program's own name), and prints its error if it
+/// has one.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    match dispatch(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(words)) => {
+            eprintln!("herd: {words}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(words)) => {
+            eprintln!("herd: {words}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(arguments: Vec<OsString>) -> Result<(), Failure> {
+    let mut arguments = pico_args::Arguments::from_vec(arguments);
+    match arguments.subcommand()?.as_deref() {
+        Some("serve") => serve::run(arguments),
+        Some("places") => places::run(arguments),
+        Some("check") => check::run(arguments),
+        Some(other) => Err(Failure::Usage(format!(
+            "unknown command {other:?}; there are serve, places and check (see herd --help)"
+        ))),
+        None if arguments.contains(["-h", "--help"]) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        None if arguments.contains(["-V", "--version"]) => {
+            println!("herd {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        None => {
+            options::nothing_left(arguments, "herd")?;
+            Err(Failure::Usage(format!("which command?\n\n{HELP}")))
+        }
+    }
+}

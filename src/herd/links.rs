@@ -191,6 +191,11 @@ impl Herd {
         self.cursor(id).map_or(self.store.len(), |cursor| self.store.count_after(cursor))
     }
 
+    /// Whether a link that is up has something to look at: to be asked before each [`Herd::pump`].
+    pub fn lacks_changes(&self, id: NeighbourId) -> bool {
+        self.cursor(id).is_some_and(|cursor| cursor < self.store.last_change())
+    }
+
     fn cursor(&self, id: NeighbourId) -> Option<u64> {
         match self.neighbours.get(id.index())?.link {
             Link::Up { cursor, .. } => Some(cursor),

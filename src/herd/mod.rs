@@ -114,6 +114,13 @@ impl Herd {
         (0..u16::try_from(self.neighbours.len()).unwrap_or(u16::MAX)).map(NeighbourId)
     }
 
+    /// The neighbour of that name, if there is one.
+    pub fn neighbour_named(&self, name: &[u8]) -> Option<NeighbourId> {
+        let server = self.topology.by_name(name)?;
+        let place = self.neighbours.iter().position(|neighbour| neighbour.server == server)?;
+        u16::try_from(place).ok().map(NeighbourId)
+    }
+
     /// Name and address of a neighbour; `None` for an id of another herd.
     pub fn neighbour_server(&self, id: NeighbourId) -> Option<&ServerEntry> {
         self.topology.server(self.neighbours.get(id.index())?.server)

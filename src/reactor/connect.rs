@@ -48,7 +48,7 @@ pub(super) struct Dial {
     /// Addresses not tried yet, last first.
     untried: Vec<SocketAddr>,
     /// What the tried ones said.
-    failures: Vec<String>,
+    failures: Vec<(SocketAddr, String)>,
 }
 
 impl<A: Application> Io<A> {
@@ -74,7 +74,7 @@ impl<A: Application> Io<A> {
         let token = self.keep(Kind::Connection(connection));
         self.births.push((token, Handler::Protocol(protocol), Birth::Silent));
         if self.is_stopping() {
-            self.end(token, Reason::ConnectFailed("this server is stopping".to_owned()));
+            self.fail_dial(token, "this server is stopping");
         } else if address.is_some() {
             self.try_next_address(token);
         } else if self.helper.look_up(host.to_owned(), port, token) {
@@ -112,8 +112,8 @@ impl<A: Application> Io<A> {
             let Some(connection) = find(&mut self.sockets, token) else { return };
             let Some(dial) = &mut connection.dial else { return };
             let Some(address) = dial.untried.pop() else {
-                let failures = dial.failures.join("; ");
-                return self.fail_dial(token, &failures);
+                let words = in_words(&dial.failures);
+                return self.fail_dial(token, &words);
             };
             let limit = dial.options.connect_timeout;
             connection.phase = Phase::Connecting;
@@ -128,7 +128,7 @@ impl<A: Application> Io<A> {
                     (connection.stream, connection.writable) = (Some(stream), false);
                     return self.limit_phase(token, limit);
                 }
-                Err(e) => dial.failures.push(format!("{address}: {}", plain(&e))),
+                Err(e) => dial.failures.push((address, plain(&e))),
             }
         }
     }
@@ -139,15 +139,15 @@ impl<A: Application> Io<A> {
         let Some(connection) = find(&mut self.sockets, token) else { return };
         connection.stream = None;
         if let (Some(dial), Peer::Tcp(address)) = (&mut connection.dial, connection.peer) {
-            dial.failures.push(format!("{address}: {why}"));
+            dial.failures.push((address, why.to_owned()));
         }
         self.try_next_address(token);
     }
 
     fn fail_dial(&mut self, token: Token, why: &str) {
         let Some(dial) = find(&mut self.sockets, token).and_then(|c| c.dial.take()) else { return };
-        let words = format!("cannot connect to {}:{}: {why}", dial.host, dial.port);
-        self.end(token, Reason::ConnectFailed(words));
+        let to = format!("{}:{}", dial.host, dial.port);
+        self.end(token, Reason::ConnectFailed { to, why: why.to_owned() });
     }
 
     /// The kernel has news of a connection under way. A first readiness is not yet success: the
@@ -224,6 +224,17 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(e) if e.kind() == ErrorKind::NotConnected => Ok(false),
         Err(e) => Err(e),
+    }
+}
+
+/// One address needs no naming; of several each is told.
+fn in_words(failures: &[(SocketAddr, String)]) -> String {
+    match failures {
+        [(_, why)] => why.clone(),
+        several => {
+            let told = several.iter().map(|(address, why)| format!("{address}: {why}"));
+            told.collect::<Vec<_>>().join("; ")
+        }
     }
 }
 

@@ -113,8 +113,13 @@ pub enum Reason {
     Done,
     /// [`Io::abort_connection`], or the reactor stopped.
     Aborted,
-    /// It could not be made; the words say which step failed, on what, and why.
-    ConnectFailed(String),
+    /// It could not be made.
+    ConnectFailed {
+        /// Host and port, as they were asked for.
+        to: String,
+        /// Which step failed and why; with several addresses, each of them.
+        why: String,
+    },
     /// The connection broke: reset, unreachable, timed out. The system's words.
     Broken(String),
     /// TLS failed: a certificate, a record, or an end without `close_notify` (truncation).
@@ -128,7 +133,8 @@ impl fmt::Display for Reason {
         match self {
             Self::Done => f.write_str("closed in order"),
             Self::Aborted => f.write_str("aborted by this server"),
-            Self::ConnectFailed(why) | Self::Broken(why) | Self::Tls(why) => f.write_str(why),
+            Self::ConnectFailed { to, why } => write!(f, "cannot connect to {to}: {why}"),
+            Self::Broken(why) | Self::Tls(why) => f.write_str(why),
             Self::TimedOut(what) => f.write_str(what),
         }
     }

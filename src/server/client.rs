@@ -200,10 +200,10 @@ impl Talk {
         &mut self,
         me: Token,
         line: &[u8],
-        asked: &WhatsAt<'_>,
+        question: &WhatsAt<'_>,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
-        let Some(record) = cx.app.herd.where_is(asked.client) else {
+        let Some(record) = cx.app.herd.where_is(question.client) else {
             return self.refuse(me, line, cx);
         };
         if self.replies.waiting() >= WHATSATS_WAITING_MAX {
@@ -214,10 +214,14 @@ impl Talk {
         }
         let place = self.replies.wait();
         cx.io.owe(me);
-        let asker =
-            Asker { client: me, place, at_line: record.line.to_vec(), bound: asked.bound.into() };
+        let asker = Asker {
+            client: me,
+            place,
+            at_line: record.line.to_vec(),
+            bound: question.bound.into(),
+        };
         let location = record.location();
-        cx.app.places.ask(location, asked.radius, asker, cx.io);
+        cx.app.places.ask(location, question.radius, asker, cx.io);
         Next::GoOn
     }
 

@@ -77,7 +77,8 @@ impl Links {
 
     /// Dials a neighbour now, unless that is done or under way.
     pub fn dial(&mut self, herd: &Herd, id: NeighbourId, io: &mut Io<Server>) {
-        let (Some(link), Some(server)) = (self.links.get_mut(id.index()), herd.neighbour_server(id))
+        let (Some(link), Some(server)) =
+            (self.links.get_mut(id.index()), herd.neighbour_server(id))
         else {
             return;
         };

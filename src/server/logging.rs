@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Event, Server, unix_nanos};
-use crate::reactor::{DelayedCall, Io, Target};
+use super::unix_nanos;
+use crate::reactor::{Application, Io, Target};
 use crate::wire::time::write_utc;
 
 /// How long a line may wait for company before it is written.
@@ -30,6 +30,15 @@ pub const LOGGED_TEXT_MAX_BYTES: usize = 512;
 
 /// How long the end of the program waits for the last lines to be written.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the log has delivered to the application, which hands it back to [`Log::event_received`].
+#[derive(Debug)]
+pub enum LogEvent {
+    /// The lines that wait have waited long enough.
+    Due,
+    /// The helper thread has written a batch, or could not.
+    Written(Result<(), String>),
+}
 
 /// Where log lines end up.
 #[derive(Clone, Debug)]
@@ -66,10 +75,11 @@ pub struct Log {
     trouble: Option<String>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Due {
     NotYet,
-    Called(#[expect(dead_code, reason = "kept to show that there is one")] DelayedCall),
+    /// A delayed call will say when.
+    Called,
     Now,
 }
 
@@ -80,7 +90,9 @@ impl Log {
         let file = destination.open()?;
         let log = Self::new(destination, file);
         let batch = Arc::clone(&log.batch);
-        let format = |out: fern::FormatCallback<'_>, message: &fmt::Arguments<'_>, record: &log::Record<'_>| {
+        let format = |out: fern::FormatCallback<'_>,
+                      message: &fmt::Arguments<'_>,
+                      record: &log::Record<'_>| {
             out.finish(format_args!("{:5} {message}", record.level()));
         };
         let take = move |record: &log::Record<'_>| lock(&batch).push(record.args());
@@ -105,36 +117,33 @@ impl Log {
     }
 
     /// At the turn's end: lets the helper thread write what has waited long enough.
-    pub fn hand_over(&mut self, io: &mut Io<Server>) {
+    pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
         let waiting = lock(&self.batch).text.len();
         if self.writing || (waiting == 0 && !self.reopen) {
             return;
         }
-        match self.due {
-            Due::NotYet if waiting < LOG_BATCH_BYTES && !self.reopen => {
-                let call = io.call_later(LOG_DELAY, Target::Application, Event::LogDue);
-                self.due = Due::Called(call);
-            }
-            Due::Called(_) if waiting < LOG_BATCH_BYTES && !self.reopen => {}
-            Due::NotYet | Due::Called(_) | Due::Now => {
-                let (batch, sink) = (Arc::clone(&self.batch), Arc::clone(&self.sink));
-                let reopen = std::mem::take(&mut self.reopen);
-                let job = move || Event::LogWritten(lock(&sink).write(&batch, reopen));
-                self.writing = io.defer_to_thread(Target::Application, job);
-                self.due = Due::NotYet;
-            }
+        let full = waiting >= LOG_BATCH_BYTES || self.reopen;
+        if full || self.due == Due::Now {
+            let (batch, sink) = (Arc::clone(&self.batch), Arc::clone(&self.sink));
+            let reopen = std::mem::take(&mut self.reopen);
+            let job = move || LogEvent::Written(lock(&sink).write(&batch, reopen)).into();
+            self.writing = io.defer_to_thread(Target::Application, job);
+            self.due = Due::NotYet;
+        } else if self.due == Due::NotYet {
+            io.call_later(LOG_DELAY, Target::Application, LogEvent::Due.into());
+            self.due = Due::Called;
         }
     }
 
-    /// The lines that wait have waited long enough.
-    pub fn due(&mut self) {
-        self.due = Due::Now;
-    }
-
-    /// The helper thread is done.
-    pub fn written(&mut self, result: Result<(), String>) {
-        self.writing = false;
-        self.trouble = result.err();
+    /// What [`Log::hand_over`] arranged for has happened.
+    pub fn event_received(&mut self, event: LogEvent) {
+        match event {
+            LogEvent::Due => self.due = Due::Now,
+            LogEvent::Written(result) => {
+                self.writing = false;
+                self.trouble = result.err();
+            }
+        }
     }
 
     /// Opens the file anew with the next batch, for those who rotate it.
@@ -198,7 +207,9 @@ impl Sink {
         let Batch { mut text, lost } = std::mem::take(&mut *lock(batch));
         if lost > 0 {
             let mut said = Batch::default();
-            said.push(&format_args!("WARN  {lost} lines are missing here: the log was too slow or full"));
+            said.push(&format_args!(
+                "WARN  {lost} lines are missing here: the log was too slow or full"
+            ));
             text.extend_from_slice(&said.text);
         }
         let reopened = if reopen { self.reopen() } else { Ok(()) };
@@ -207,7 +218,7 @@ impl Sink {
             None => io::stderr().write_all(&text),
         };
         if written.is_err() {
-            let lines = text.iter().filter(|byte| **byte == b'\n').count();
+            let lines = text.split(|byte| *byte == b'\n').count().saturating_sub(1);
             lock(batch).lost += lost + u64::try_from(lines).unwrap_or(u64::MAX);
         }
         written.map_err(|e| format!("the log cannot be written: {e}")).and(reopened)
@@ -283,7 +294,10 @@ mod tests {
     #[test]
     fn foreign_text_stays_on_its_line() {
         assert_eq!(shown(b"IAMAT kiwi"), "IAMAT kiwi");
-        assert_eq!(shown(b"a\n2026-01-01 forged\r\x1b[2J\0"), "a\\n2026-01-01 forged\\r\\u{1b}[2J\\u{0}");
+        assert_eq!(
+            shown(b"a\n2026-01-01 forged\r\x1b[2J\0"),
+            "a\\n2026-01-01 forged\\r\\u{1b}[2J\\u{0}"
+        );
         assert_eq!(shown("é\u{85}\u{202e}\u{2028}".as_bytes()), "é\\u{85}\\u{202e}\\u{2028}");
         assert_eq!(shown(b"\xff\xfe\\x41"), "\\xff\\xfe\\\\x41");
     }
@@ -323,8 +337,10 @@ mod tests {
             return;
         }
         let batch = Mutex::new(Batch::default());
-        let mut sink =
-            Sink { destination: Destination::File(full.to_path_buf()), file: File::options().append(true).open(full).ok() };
+        let mut sink = Sink {
+            destination: Destination::File(full.to_path_buf()),
+            file: File::options().append(true).open(full).ok(),
+        };
         lock(&batch).push(&format_args!("one"));
         lock(&batch).push(&format_args!("two"));
         let error = sink.write(&batch, false).unwrap_err();

@@ -23,7 +23,7 @@ use crate::herd::links::NeighbourId;
 use crate::reactor::{Application, Io, Signal};
 use crate::wire::time::Nanos;
 use link::Links;
-use logging::Log;
+use logging::{Log, LogEvent};
 use places::{Fetch, Places};
 
 /// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
@@ -52,10 +52,14 @@ pub enum Event {
     IdleOver,
     /// To the application: this question has had all its time.
     QuestionOver(u64),
-    /// To the application: the log's lines have waited long enough.
-    LogDue,
-    /// To the application: the helper thread has written the log, or could not.
-    LogWritten(Result<(), String>),
+    /// To the application: news of the log.
+    Log(LogEvent),
+}
+
+impl From<LogEvent> for Event {
+    fn from(event: LogEvent) -> Self {
+        Self::Log(event)
+    }
 }
 
 /// One server of the herd.
@@ -81,12 +85,10 @@ impl Application for Server {
         match event {
             Event::Dial(neighbour) => self.links.dial(&self.herd, neighbour, io),
             Event::QuestionOver(id) => self.places.question_over(id, io),
-            Event::LogDue => self.log.due(),
-            Event::LogWritten(result) => self.log.written(result),
-            // What it was sent for happens at the turn's end.
-            Event::PumpAgain => {}
-            // These are for connections only.
-            Event::LineOver
+            Event::Log(event) => self.log.event_received(event),
+            // The first has done its work by waking the loop; the others are for connections only.
+            Event::PumpAgain
+            | Event::LineOver
             | Event::Reply { .. }
             | Event::Beat
             | Event::Fetch(_)

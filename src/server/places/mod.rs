@@ -1,3 +1,331 @@
-//! (stub)
+//! WHATSAT's questions: who asks what, over which connection, and what becomes of the answer.
+//!
+//! A pool of kept-alive HTTPS connections to one upstream. Questions for the same place and radius that
+//! are in flight share one request. Everything has a bound: connections, questions, askers, time. Each
+//! asker hears exactly once, here and nowhere else ([`Places::finish`]), whatever went wrong. The
+//! connections themselves are in [`fetch`]; what is asked of whom is in [`upstream`].
 
+pub mod fetch;
 pub mod upstream;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::{Event, Server};
+use crate::reactor::{ConnectOptions, DelayedCall, Io, Target, TlsClient, Token};
+use crate::wire::decimal::Radius;
+use crate::wire::http::request::Url;
+use crate::wire::http::response::Response;
+use crate::wire::json::{cut_list, error_json, error_json_with_status, squeeze_newlines};
+use crate::wire::location::write_query;
+use upstream::{Question, Secret, Upstream};
+
+pub use fetch::Fetch;
+
+/// Connections to the upstream at a time. HTTP/1.1 answers one request a connection at a time.
+pub const CONNECTIONS_MAX: usize = 8;
+
+/// Questions that are in flight or wait for a connection. Beyond it the answer is `OVER_QUERY_LIMIT`.
+pub const QUESTIONS_MAX: usize = 256;
+
+/// Askers that wait, over all questions. Beyond it the answer is `OVER_QUERY_LIMIT`.
+pub const ASKERS_MAX: usize = 10_000;
+
+/// How long an idle connection is kept for the next question.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// All the time that a question has, the wait for a connection included, unless told otherwise.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The part of it that the first byte of the answer may take, once the request is sent.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whom to ask, and how.
+pub struct Config {
+    /// What is asked and how the answer is read.
+    pub upstream: Upstream,
+    /// Where.
+    pub url: Url,
+    /// Whom to trust there.
+    pub tls: TlsClient,
+    /// What lets us in there.
+    pub key: Option<Secret>,
+    /// All the time that a question has.
+    pub question_timeout: Duration,
+}
+
+/// Somebody who waits for an answer.
+#[derive(Debug)]
+pub struct Asker {
+    /// The connection that asked.
+    pub client: Token,
+    /// The place of the answer among its replies.
+    pub place: u64,
+    /// The first line of the reply: where the client is that was asked for.
+    pub at_line: Vec<u8>,
+    /// At most so many results.
+    pub bound: usize,
+}
+
+/// A question on its way.
+struct Asked {
+    question: Question,
+    askers: Vec<Asker>,
+    since: Instant,
+    /// Its time limit.
+    limit: DelayedCall,
+    /// It was sent over a kept-alive connection that died before a byte of the answer, and has been
+    /// given its one second try.
+    retried: bool,
+}
+
+/// A connection of the pool.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Idle,
+    Busy(u64),
+}
+
+/// The questions, and the pool that carries them.
+pub struct Places {
+    config: Config,
+    /// Each by its number; a number is never used again, so a late event meets no stranger.
+    asked: BTreeMap<u64, Asked>,
+    next_number: u64,
+    by_question: HashMap<Question, u64>,
+    /// Questions that wait for a connection, longest first.
+    waiting: VecDeque<u64>,
+    pool: Vec<(Token, Place)>,
+    askers: usize,
+}
+
+impl Places {
+    /// Nothing asked and no connection made yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            asked: BTreeMap::new(),
+            next_number: 1,
+            by_question: HashMap::new(),
+            waiting: VecDeque::new(),
+            pool: Vec::new(),
+            askers: 0,
+        }
+    }
+
+    /// What `STATUS` says of the upstream: its name, its host, connections and questions.
+    pub fn status(&self) -> (String, usize, usize) {
+        let name = format!("{} at {}", self.config.upstream, self.config.url.host_field());
+        (name, self.pool.len(), self.asked.len())
+    }
+
+    /// Asks what is near `location_text`, an ISO 6709 location. The answer comes as [`Event::Reply`] to
+    /// the asker, in every case.
+    pub fn ask(&mut self, location_text: &[u8], radius: Radius, asker: Asker, io: &mut Io<Server>) {
+        let question = question(location_text, radius);
+        if self.askers >= ASKERS_MAX {
+            return refuse(&asker, io);
+        }
+        if let Some(asked) = self.by_question.get(&question).and_then(|n| self.asked.get_mut(n)) {
+            self.askers += 1;
+            return asked.askers.push(asker);
+        }
+        if self.asked.len() >= QUESTIONS_MAX {
+            return refuse(&asker, io);
+        }
+        self.askers += 1;
+        let number = self.next_number;
+        self.next_number += 1;
+        let limit = Event::QuestionOver(number);
+        let limit = io.call_later(self.config.question_timeout, Target::Application, limit);
+        let since = io.now();
+        self.by_question.insert(question.clone(), number);
+        self.asked
+            .insert(number, Asked { question, askers: vec![asker], since, limit, retried: false });
+        self.waiting.push_back(number);
+        self.assign(io);
+    }
+
+    /// Gives waiting questions to connections: idle ones first, then new ones, as far as there may be.
+    fn assign(&mut self, io: &mut Io<Server>) {
+        while let Some(&number) = self.waiting.front() {
+            let Some(asked) = self.asked.get(&number) else {
+                // It had all its time while it waited.
+                self.waiting.pop_front();
+                continue;
+            };
+            let idle = self.pool.iter().find(|(_, place)| *place == Place::Idle).map(|(t, _)| *t);
+            let full = self.pool.len() >= CONNECTIONS_MAX;
+            match idle {
+                // A question that met a dead kept-alive connection gets one that is surely fresh.
+                Some(token) if asked.retried && full => {
+                    // Its end makes room, and brings us here again.
+                    return io.abort_connection(token);
+                }
+                None if full => return,
+                _ => {}
+            }
+            let idle = idle.filter(|_| !asked.retried);
+            self.waiting.pop_front();
+            match self.request(asked) {
+                Ok(request) => self.carry(Fetch::new(number, request), number, idle, io),
+                Err(e) => self.finish(number, Err(e), io),
+            }
+        }
+    }
+
+    fn request(&self, asked: &Asked) -> Result<Vec<u8>, String> {
+        let mut request = Vec::new();
+        let Config { upstream, url, key, .. } = &self.config;
+        let server = upstream::Server { host_field: &url.host_field(), prefix: &url.prefix };
+        upstream
+            .build(&mut request, server, &asked.question, key.as_ref())
+            .map_err(|e| e.to_string())?;
+        Ok(request)
+    }
+
+    /// Puts a question on an idle connection, or on a new one.
+    fn carry(&mut self, fetch: Fetch, number: u64, idle: Option<Token>, io: &mut Io<Server>) {
+        if let Some(token) = idle {
+            self.set_place(token, Place::Busy(number));
+            return io.post(token, Event::Fetch(Box::new(fetch)));
+        }
+        let tls = Some(self.config.tls.clone());
+        let options = ConnectOptions { tls, ..ConnectOptions::default() };
+        let fetcher = Box::new(fetch::Fetcher::new(fetch));
+        let token = io.connect_tcp(&self.config.url.host, self.config.url.port, options, fetcher);
+        self.pool.push((token, Place::Busy(number)));
+    }
+
+    fn set_place(&mut self, token: Token, place: Place) {
+        if let Some((_, present)) = self.pool.iter_mut().find(|(t, _)| *t == token) {
+            *present = place;
+        }
+    }
+
+    /// A connection has its answer and can take the next question.
+    pub(super) fn connection_idle(&mut self, token: Token, io: &mut Io<Server>) {
+        self.set_place(token, Place::Idle);
+        self.assign(io);
+    }
+
+    /// A connection is gone.
+    pub(super) fn connection_gone(&mut self, token: Token, io: &mut Io<Server>) {
+        self.pool.retain(|(t, _)| *t != token);
+        self.assign(io);
+    }
+
+    /// A kept-alive connection died before a byte of the answer: the upstream had closed it meanwhile.
+    /// The question is asked once more, on a fresh connection.
+    pub(super) fn retry(&mut self, number: u64, why: String, io: &mut Io<Server>) {
+        match self.asked.get_mut(&number) {
+            Some(asked) if !asked.retried => {
+                asked.retried = true;
+                log::info!(
+                    "places: a kept connection was dead ({why}); asking again on a fresh one"
+                );
+                self.waiting.push_front(number);
+            }
+            _ => self.finish(number, Err(why), io),
+        }
+    }
+
+    /// Whether somebody still waits for this answer.
+    pub(super) fn is_asked(&self, number: u64) -> bool {
+        self.asked.contains_key(&number)
+    }
+
+    /// A question has had all its time.
+    pub fn question_over(&mut self, number: u64, io: &mut Io<Server>) {
+        let seconds = self.config.question_timeout.as_secs_f64();
+        self.finish(number, Err(format!("no complete answer within {seconds} s")), io);
+        // The connection would bring an answer that nobody waits for.
+        let stuck = |(_, place): &&(Token, Place)| *place == Place::Busy(number);
+        if let Some((token, _)) = self.pool.iter().find(stuck) {
+            io.abort_connection(*token);
+        }
+    }
+
+    /// The end of every question: each asker gets its one reply. The only place that sends one.
+    pub(super) fn finish(
+        &mut self,
+        number: u64,
+        outcome: Result<Response, String>,
+        io: &mut Io<Server>,
+    ) {
+        let Some(asked) = self.asked.remove(&number) else { return };
+        io.cancel(asked.limit);
+        self.by_question.remove(&asked.question);
+        self.askers -= asked.askers.len();
+        self.log_outcome(&asked, &outcome, io.now());
+        let upstream = self.config.upstream;
+        let judged = outcome.map_err(|why| format!("places: {why}")).and_then(|response| {
+            upstream.judge(&response)?;
+            Ok(response.body)
+        });
+        for asker in &asked.askers {
+            let text = compose(asker, judged.as_deref(), upstream.list_name());
+            io.post(asker.client, Event::Reply { place: asker.place, text });
+        }
+    }
+
+    fn log_outcome(&self, asked: &Asked, outcome: &Result<Response, String>, now: Instant) {
+        let took = now.saturating_duration_since(asked.since).as_secs_f64() * 1000.0;
+        let (upstream, question) = (self.config.upstream, &asked.question);
+        let askers = asked.askers.len();
+        match outcome {
+            Ok(response) => {
+                let (status, bytes) = (response.status, response.body.len());
+                log::info!(
+                    "places: {upstream} answered {status} in {took:.1} ms with {bytes} bytes: \
+                     {question}, for {askers}"
+                );
+            }
+            Err(why) => {
+                log::warn!(
+                    "places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}"
+                );
+            }
+        }
+    }
+}
+
+/// The whole reply to a WHATSAT: the AT line, the JSON, two newlines.
+fn compose(asker: &Asker, judged: Result<&[u8], &String>, list: &str) -> Vec<u8> {
+    let mut reply = asker.at_line.clone();
+    reply.push(b'\n');
+    let error = match judged.map(|body| cut_list(body, list, asker.bound)) {
+        Ok(Ok(parts)) => {
+            squeeze_newlines(&mut reply, &parts);
+            None
+        }
+        Ok(Err(e)) => Some(error_json(&format!("places: {e}"))),
+        Err(why) => Some(error_json(why)),
+    };
+    reply.extend(error.unwrap_or_default());
+    reply.extend_from_slice(b"\n\n");
+    reply
+}
+
+/// The answer to one question too many, in the shape that Places itself uses.
+fn refuse(asker: &Asker, io: &mut Io<Server>) {
+    let words = "places: this server has too many questions waiting";
+    let json = error_json_with_status("OVER_QUERY_LIMIT", words);
+    let text = [asker.at_line.as_slice(), b"\n", &json, b"\n\n"].concat();
+    log::warn!("{words}");
+    io.post(asker.client, Event::Reply { place: asker.place, text });
+}
+
+/// What is asked, as texts that stand in the request as they are.
+fn question(location_text: &[u8], radius: Radius) -> Question {
+    let (mut place, mut metres) = (Vec::new(), Vec::new());
+    write_query(&mut place, location_text);
+    radius.write_metres(&mut metres);
+    let place = String::from_utf8_lossy(&place).into_owned();
+    let (latitude, longitude) = place.split_once(',').unwrap_or((&place, ""));
+    Question {
+        latitude: latitude.to_owned(),
+        longitude: longitude.to_owned(),
+        radius_metres: String::from_utf8_lossy(&metres).into_owned(),
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! It answers Nearby Search in Google's legacy layout, out of a table of real towns that is built
 //! into the program. [`gazetteer`] holds the towns and finds the near ones; [`answer`] turns one
-//! request into one answer. Both are pure. [`server`] puts them on the reactor, behind HTTPS.
+//! request into one answer. Both are pure. [`https`] is the server around them, another application on
+//! the reactor.
 
 pub mod answer;
 pub mod gazetteer;
-pub mod server;
+pub mod https;

@@ -1,0 +1,83 @@
+//! Flags that several commands share, and the checks that all of them need.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use pico_args::Arguments;
+
+use super::Failure;
+use crate::herd::topology::Topology;
+use crate::server::logging::{Destination, Log};
+
+/// The topology file unless `--topology` names another one.
+pub const TOPOLOGY: &str = "topology.txt";
+
+/// A flag with a value, as a path.
+pub fn path(arguments: &mut Arguments, flag: &'static str) -> Result<Option<PathBuf>, Failure> {
+    let parse = |value: &std::ffi::OsStr| Ok::<_, String>(PathBuf::from(value));
+    Ok(arguments.opt_value_from_os_str(flag, parse)?)
+}
+
+/// Refuses what no flag has taken, by name.
+pub fn nothing_left(arguments: Arguments, command: &str) -> Result<(), Failure> {
+    let left: Vec<OsString> = arguments.finish();
+    let Some(first) = left.first() else { return Ok(()) };
+    let first = first.to_string_lossy();
+    let what = if first.starts_with('-') { "unknown flag" } else { "one word too many:" };
+    Err(Failure::Usage(format!("{what} {first:?} (see {command} --help)")))
+}
+
+/// Reads a topology file. Every fault of it is told; its warnings go to standard error.
+pub fn topology(path: &Path) -> Result<Topology, Failure> {
+    let shown = path.display().to_string();
+    let text = std::fs::read(path).map_err(|e| format!("cannot read the topology {shown}: {e}"))?;
+    let text = String::from_utf8(text)
+        .map_err(|e| format!("{shown}: byte {} is not UTF-8", e.utf8_error().valid_up_to() + 1))?;
+    let (topology, warnings) =
+        Topology::parse(&shown, &text).map_err(|e| format!("the topology is wrong\n{e}"))?;
+    for warning in &warnings {
+        eprintln!("{warning}");
+    }
+    Ok(topology)
+}
+
+/// The log that `--log-dir` and `--log-level` ask for, not opened yet: nothing is written before the
+/// whole command line has been found right.
+pub struct LogOptions {
+    directory: Option<PathBuf>,
+    level: log::LevelFilter,
+}
+
+impl LogOptions {
+    /// Takes both flags.
+    pub fn take(arguments: &mut Arguments) -> Result<Self, Failure> {
+        let directory = path(arguments, "--log-dir")?;
+        let level = arguments.opt_value_from_fn("--log-level", log_level)?;
+        Ok(Self { directory, level: level.unwrap_or(log::LevelFilter::Info) })
+    }
+
+    /// Opens the log of the server `name`. The error says what could not be opened.
+    pub fn start(&self, name: &str) -> Result<Log, String> {
+        let Some(directory) = &self.directory else {
+            return Log::start(Destination::Stderr, self.level);
+        };
+        std::fs::create_dir_all(directory)
+            .map_err(|e| format!("cannot make the log directory {}: {e}", directory.display()))?;
+        Log::start(Destination::File(directory.join(format!("{name}.log"))), self.level)
+    }
+}
+
+fn log_level(word: &str) -> Result<log::LevelFilter, String> {
+    word.parse().map_err(|_| {
+        format!("unknown log level {word:?}; there are off, error, warn, info, debug and trace")
+    })
+}
+
+/// `--listen`: an address and port, or a name and port.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text
+        .to_socket_addrs()
+        .map_err(|e| format!("{text:?} is no address to listen on (like 127.0.0.1:11550): {e}"))?;
+    found.next().ok_or_else(|| format!("{text:?} has no address"))
+}

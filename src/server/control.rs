@@ -1,0 +1,131 @@
+//! The control socket: one more line protocol on the same loop, for programs of the same user.
+//!
+//! `STATUS` answers one line of JSON, `STOP` stops the server in order. Its file is readable and writable
+//! for its owner only, which is all the protection it has and needs. Called by the reactor.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::logging::Text;
+use super::{Server, unix_nanos};
+use crate::reactor::{Application, Ctx, Factory, Io, Peer, Protocol, Reactor, Token};
+use crate::wire::line::{Input, LineReceiver};
+use crate::wire::time::{Nanos, write_utc};
+
+/// The longest line on a control socket.
+pub const CONTROL_LINE_MAX_BYTES: usize = 256;
+
+/// What an application tells of itself on its control socket.
+pub trait Controlled: Application {
+    /// The answer to `STATUS`: an object.
+    fn status(&self, io: &Io<Self>) -> Value;
+}
+
+/// Listens at `path` with mode 0600. A socket that a dead process has left there is replaced; one that
+/// somebody answers at is an error, as is a file of another kind.
+pub fn listen<A: Controlled>(reactor: &mut Reactor<A>, path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let failed = |e: io::Error| format!("cannot listen on the control socket {shown}: {e}");
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(format!(
+                "{shown} exists and is no socket; name another one with --control"
+            ));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(format!("somebody answers at {shown}: is this server running already?"));
+        }
+        fs::remove_file(path).map_err(failed)?;
+    }
+    reactor.io().listen_unix(path, Box::new(Controls)).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)
+}
+
+struct Controls;
+
+impl<A: Controlled> Factory<A> for Controls {
+    fn build_protocol(&mut self, _: Peer, _: &mut Ctx<'_, A>) -> Option<Box<dyn Protocol<A>>> {
+        Some(Box::new(Control { lines: LineReceiver::raw(CONTROL_LINE_MAX_BYTES) }))
+    }
+}
+
+struct Control {
+    lines: LineReceiver,
+}
+
+impl<A: Controlled> Protocol<A> for Control {
+    fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, A>) {
+        while let Some(input) = self.lines.next(&mut data) {
+            let answer = match input {
+                Input::Line(line) => answer(line, cx),
+                Input::TooLong(_) | Input::Telnet(_) => {
+                    return cx.io.abort_connection(me);
+                }
+            };
+            cx.io.write(me, format!("{answer}\n").as_bytes());
+        }
+    }
+}
+
+fn answer<A: Controlled>(line: &[u8], cx: &mut Ctx<'_, A>) -> Value {
+    match line {
+        b"STATUS" => cx.app.status(cx.io),
+        b"STOP" => {
+            log::info!("stopping: asked to over the control socket");
+            cx.io.stop();
+            json!({ "stopping": true })
+        }
+        _ => {
+            json!({ "error": format!("unknown command \"{}\"; there are STATUS and STOP", Text(line)) })
+        }
+    }
+}
+
+impl Controlled for Server {
+    fn status(&self, io: &Io<Self>) -> Value {
+        let stats = io.stats();
+        let (upstream, upstream_connections, questions) = self.places.status();
+        let links: Vec<Value> = self
+            .herd
+            .neighbours()
+            .filter_map(|id| {
+                let (server, link) =
+                    (self.herd.neighbour_server(id)?, self.links.status(&self.herd, id)?);
+                Some(json!({
+                    "name": server.name,
+                    "state": link.state,
+                    "backlog": link.backlog,
+                    "heard_from": link.heard_from,
+                }))
+            })
+            .collect();
+        json!({
+            "name": self.herd.name(),
+            "pid": std::process::id(),
+            "since": utc(self.started),
+            "turns": stats.turns,
+            "longest_turn_us": u64::try_from(stats.longest_turn.as_micros()).unwrap_or(u64::MAX),
+            "connections": stats.accepted,
+            "clients": self.clients,
+            "records": self.herd.clients(),
+            "links": links,
+            "upstream": upstream,
+            "upstream_connections": upstream_connections,
+            "questions": questions,
+            "log_trouble": self.log.trouble(),
+            "now": utc(unix_nanos(io.wall_clock())),
+        })
+    }
+}
+
+/// A moment as JSON has it.
+pub fn utc(moment: Nanos) -> String {
+    let mut text = Vec::new();
+    write_utc(&mut text, moment);
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,188 @@
+//! One connection to the upstream: a request out, an answer in, again and again.
+//!
+//! It frames nothing itself (`wire/http` does) and answers nobody (`places` does): it carries one
+//! question at a time and says what became of it. Called by the reactor.
+
+use super::{FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT};
+use crate::reactor::{Ctx, DelayedCall, Protocol, Reason, Token};
+use crate::server::{Event, Server};
+use crate::wire::http::ANSWER_MAX_BYTES;
+use crate::wire::http::response::{Response, ResponseReader};
+
+/// A question for a connection to carry.
+pub struct Fetch {
+    number: u64,
+    request: Vec<u8>,
+}
+
+/// Without the request: it holds the key.
+impl std::fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Fetch({})", self.number)
+    }
+}
+
+impl Fetch {
+    /// The question of that number, as the bytes to send.
+    pub fn new(number: u64, request: Vec<u8>) -> Self {
+        Self { number, request }
+    }
+}
+
+/// The connection's protocol.
+pub struct Fetcher {
+    state: State,
+    /// The first byte's or the idle time's limit.
+    limit: Option<DelayedCall>,
+    /// It has brought an answer before, so the upstream may have closed it since.
+    used: bool,
+}
+
+enum State {
+    /// Connecting, with the question that it is made for.
+    Connecting(Fetch),
+    /// Waiting for the next question.
+    Idle,
+    /// The request is sent.
+    Waiting { number: u64, reader: ResponseReader },
+    /// It has no more to do.
+    Ended,
+}
+
+impl Fetcher {
+    /// A connection that is made for this question.
+    pub fn new(fetch: Fetch) -> Self {
+        Self { state: State::Connecting(fetch), limit: None, used: false }
+    }
+
+    fn send(&mut self, me: Token, fetch: &Fetch, cx: &mut Ctx<'_, Server>) {
+        cx.io.write(me, &fetch.request);
+        self.set_limit(me, Some((FIRST_BYTE_TIMEOUT, Event::FirstByteOver(fetch.number))), cx);
+        let reader = ResponseReader::new(ANSWER_MAX_BYTES);
+        self.state = State::Waiting { number: fetch.number, reader };
+    }
+
+    fn set_limit(
+        &mut self,
+        me: Token,
+        limit: Option<(std::time::Duration, Event)>,
+        cx: &mut Ctx<'_, Server>,
+    ) {
+        if let Some(call) = self.limit.take() {
+            cx.io.cancel(call);
+        }
+        self.limit = limit.map(|(delay, event)| cx.io.call_later(delay, me, event));
+    }
+
+    /// The answer is whole: the connection is free for the next question, or has to go.
+    fn answered(&mut self, me: Token, number: u64, answer: Response, cx: &mut Ctx<'_, Server>) {
+        let keep = answer.keep_alive && !cx.io.is_stopping();
+        cx.app.places.finish(number, Ok(answer), cx.io);
+        self.used = true;
+        if keep {
+            self.state = State::Idle;
+            self.set_limit(me, Some((IDLE_TIMEOUT, Event::IdleOver)), cx);
+            cx.app.places.connection_idle(me, cx.io);
+        } else {
+            self.state = State::Ended;
+            self.set_limit(me, None, cx);
+            cx.io.lose_connection(me);
+        }
+    }
+
+    fn fail(&mut self, me: Token, number: u64, why: String, cx: &mut Ctx<'_, Server>) {
+        self.state = State::Ended;
+        cx.app.places.finish(number, Err(why), cx.io);
+        cx.io.abort_connection(me);
+    }
+}
+
+impl Protocol<Server> for Fetcher {
+    fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Connecting(fetch) if cx.app.places.is_asked(fetch.number) => {
+                self.send(me, &fetch, cx);
+            }
+            // Nobody waits for it any more.
+            _ => cx.io.abort_connection(me),
+        }
+    }
+
+    fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
+        let State::Waiting { number, reader } = &mut self.state else {
+            // Nobody has asked: whatever this is, it must not be taken for the next answer.
+            self.state = State::Ended;
+            return cx.io.abort_connection(me);
+        };
+        let number = *number;
+        if let Some(call) = self.limit.take() {
+            cx.io.cancel(call);
+        }
+        match reader.receive(data) {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.answered(me, number, answer, cx),
+            Err(e) => self.fail(me, number, e.to_string(), cx),
+        }
+    }
+
+    /// The upstream has finished sending: for some answers that is how they end.
+    fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        let State::Waiting { number, reader } = &mut self.state else {
+            return cx.io.lose_connection(me);
+        };
+        let (number, stale) = (*number, self.used && !reader.has_begun());
+        match reader.finish() {
+            Ok(answer) => self.answered(me, number, answer, cx),
+            Err(e) if stale => {
+                self.state = State::Ended;
+                cx.app.places.retry(number, e.to_string(), cx.io);
+                cx.io.abort_connection(me);
+            }
+            Err(e) => self.fail(me, number, e.to_string(), cx),
+        }
+    }
+
+    fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
+        match (event, &self.state) {
+            (Event::Fetch(fetch), State::Idle) => self.send(me, &fetch, cx),
+            (Event::FirstByteOver(late), &State::Waiting { number, .. }) if late == number => {
+                let seconds = FIRST_BYTE_TIMEOUT.as_secs();
+                self.fail(me, number, format!("no answer within {seconds} s"), cx);
+            }
+            (Event::IdleOver, State::Idle) => {
+                self.state = State::Ended;
+                cx.io.lose_connection(me);
+            }
+            (Event::Fetch(fetch), _) => {
+                // Given to a connection that was about to go; as good as a kept one that had died.
+                cx.app.places.retry(fetch.number, "it was closing".to_owned(), cx.io);
+            }
+            _ => {}
+        }
+    }
+
+    fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
+        self.set_limit(me, None, cx);
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Connecting(fetch) => {
+                cx.app.places.finish(fetch.number, Err(words(why)), cx.io);
+            }
+            State::Waiting { number, reader } if self.used && !reader.has_begun() => {
+                cx.app.places.retry(number, words(why), cx.io);
+            }
+            State::Waiting { number, .. } => {
+                cx.app.places.finish(number, Err(words(why)), cx.io);
+            }
+            State::Idle | State::Ended => {}
+        }
+        cx.app.places.connection_gone(me, cx.io);
+    }
+}
+
+/// The fault in words for a client: what went wrong, not where our network has what.
+fn words(why: &Reason) -> String {
+    match why {
+        Reason::ConnectFailed { why, .. } => why.clone(),
+        other => other.to_string(),
+    }
+}
