@@ -63,11 +63,14 @@ pub fn demo(root: &Path, run: &RunDir) -> Result<(), String> {
     let stage = Stage { herd: LocalHerd::open(root, folder, options, false)?, interrupted };
 
     let played = stage.play();
-    let stopped = stop::stop(&stage.herd.run, &[]);
-    played.map_err(|fault| format!("{fault}\nThe demo is stopped. Its logs are in {logs}."))?;
-    stopped?;
+    stop::stop(&stage.herd.run, &[])?;
+    let interrupted = stage.interrupted.load(Ordering::Relaxed);
+    if let (Err(fault), false) = (&played, interrupted) {
+        return Err(format!("{fault}\nThe demo is stopped. Its logs are in {logs}."));
+    }
     std::fs::remove_dir_all(&path)
         .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
+    played?;
     show(
         "\nEvery answer was as it should be. The demo's servers are stopped, its folder is removed.\n",
     );
@@ -127,7 +130,7 @@ impl Stage {
 
     fn a_server_is_killed(&self) -> Result<String, String> {
         scene("Welsh is killed, through which the shortest way from Alford to Ball led");
-        show(stop::kill(&self.herd.run, "Welsh")?);
+        stop::kill(&self.herd.run, "Welsh")?;
         let at = self.report("Alford", SECOND)?;
         self.ask_about("Ball", "5", 2, &at)?;
         comment("The news went the long way round, by Hamilton and Holiday.");
@@ -155,8 +158,8 @@ impl Stage {
         scene("Commands that are none");
         for (line, why) in [
             ("IAMAT kiwi.cs.ucla.edu here now", "Neither a location nor a time."),
-            ("WHATSAT kiwi.cs.ucla.edu 51 5", "The radius may be 50 km."),
-            ("WHATSAT kiwi.cs.ucla.edu 10 21", "The bound may be 20."),
+            ("WHATSAT kiwi.cs.ucla.edu 51 5", "A radius is 50 km at most."),
+            ("WHATSAT kiwi.cs.ucla.edu 10 21", "A bound is 20 at most."),
             ("WHATSAT nobody.example 10 5", "The herd has not heard from that client."),
             ("AT Welsh +0.1 kiwi.cs.ucla.edu +1-1 2000000000.0", "AT is for neighbours only."),
         ] {
@@ -218,7 +221,7 @@ fn comment(words: &str) {
 fn show_exchange(server: &str, line: &str, reply: &str) {
     let mut text = format!("{server}\n> {line}\n");
     for line in reply.lines().take(REPLY_LINES_SHOWN) {
-        _ = writeln!(text, "< {line}");
+        _ = writeln!(text, "{}", format!("< {line}").trim_end());
     }
     let rest = reply.lines().count().saturating_sub(REPLY_LINES_SHOWN);
     if rest > 0 {

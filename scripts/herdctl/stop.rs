@@ -23,8 +23,8 @@ pub fn stop(run: &RunDir, names: &[String]) -> Result<String, String> {
     for name in chosen(run, names)? {
         match process::noted(&run.process_file(&name))? {
             Noted::Running(process) => {
-                // The socket is the polite way and cannot hit a stranger; a signal reaches also the
-                // stand-in, which has none, and a server that does not listen to its own yet.
+                // The socket is the polite way and cannot hit a stranger; a signal reaches also a
+                // server that does not listen to its own yet.
                 if talk::stop(&run.socket(&name)).is_err() {
                     process.signal("TERM")?;
                 }
