@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,10 @@ const HERD: [(&str, &str); 5] = [
     ("Holiday", ""),
     ("Welsh", ""),
 ];
+
+/// Where the demo's ports are looked for. Asking the system for free ones would give those that it also
+/// gives to outgoing connections, so a server's link could take the port of one not yet started.
+const PORTS: Range<u16> = 20_000..30_000;
 
 /// How long one reply may take; the stand-in is on this machine.
 const REPLY_PATIENCE: Duration = Duration::from_secs(20);
@@ -77,20 +82,24 @@ pub fn demo(root: &Path, run: &RunDir) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes the herd's topology with ports that are free now, and returns the file's whole path. Another
-/// program may take a port before its server does; then the start says so.
+/// Writes the herd's topology with ports that are free now, and returns the file's whole path.
 fn write_topology(folder: &Path) -> Result<String, String> {
     let fault = |error: std::io::Error| format!("cannot set the demo's stage: {error}");
-    // All are held at once, or the same port could come twice.
-    let held = HERD.map(|_| TcpListener::bind("127.0.0.1:0"));
     let mut text = String::new();
-    for ((name, neighbours), listener) in HERD.iter().zip(held) {
-        let address = listener.and_then(|listener| listener.local_addr()).map_err(fault)?;
-        _ = writeln!(text, "{name} {address} {neighbours}");
+    for ((name, neighbours), port) in HERD.iter().zip(free_ports()) {
+        _ = writeln!(text, "{name} 127.0.0.1:{port} {neighbours}");
     }
     let file = std::path::absolute(folder.join("topology.txt")).map_err(fault)?;
     std::fs::write(&file, text).map_err(fault)?;
     Ok(file.to_string_lossy().into_owned())
+}
+
+/// Ports on which nobody listens now, each once, starting at one that differs from run to run.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let ports = PORTS.end - PORTS.start;
+    let start = u16::try_from(std::process::id() % u32::from(ports)).unwrap_or(0);
+    let candidates = (0..ports).map(move |step| PORTS.start + (start + step) % ports);
+    candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 /// The herd that the scenes are played on.
