@@ -116,6 +116,12 @@ impl Log {
         }
     }
 
+    /// A log that no line ever comes to, for tests: there is one logger in a process.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self::new(Destination::Stderr, None)
+    }
+
     /// At the turn's end: lets the helper thread write what has waited long enough.
     pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
         let waiting = lock(&self.batch).text.len();
