@@ -8,3 +8,4 @@ mod smoke;
 #[expect(dead_code, reason = "shared by all, each uses a part")]
 mod support;
 mod telnet;
+mod transcripts;

@@ -48,8 +48,7 @@ pub fn has_heard_nothing(client: &Client) -> bool {
 
 /// Lines that are sent on one connection, and the first line of the reply to each.
 fn answers(herd: &Herd, lines: &[String]) -> Vec<String> {
-    let sent: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    let replies = String::from_utf8(exchange(herd, sent)).unwrap();
+    let replies = String::from_utf8(exchange(herd, lines.join("\n") + "\n")).unwrap();
     let is_first = |line: &&str| line.starts_with("AT ") || line.starts_with("? ");
     replies.lines().filter(is_first).map(str::to_owned).collect()
 }

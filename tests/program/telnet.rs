@@ -90,7 +90,7 @@ fn sub_negotiations_are_skipped_within_the_line_limit() {
     assert_eq!(exchange(&herd, line(16_384 - 4)), b"? ab\n");
     assert_eq!(exchange(&herd, line(16_384 - 3)), b"? a...\n");
     let mut client = herd.connect("Solo");
-    client.send([&[IAC, SB][..], &[b'x'; 100_000]].concat());
+    client.send([&[IAC, SB][..], &vec![b'x'; 100_000]].concat());
     assert_eq!(client.rest(), "? ...\n");
 }
 

@@ -167,27 +167,27 @@ fn the_reply_to_a_line_that_is_cut_off_survives_a_client_that_goes_on_sending() 
     let herd = solo();
     let mut client = herd.connect("Solo");
     for _ in 0..16 {
-        client.send([b'x'; 64 * 1024]);
+        client.send(vec![b'x'; 64 * 1024]);
     }
     assert_eq!(client.rest().as_bytes(), cut_off());
 }
 
 #[test]
 fn an_endless_line_is_never_held_in_memory() {
-    const CHUNK: [u8; 64 * 1024] = [b'x'; 64 * 1024];
     const GROWTH_MAX_KIB: u64 = 4 * 1024;
+    let chunk = vec![b'x'; 64 * 1024];
     let mut herd = solo();
     // Whatever the first commands make the server allocate is not what is measured.
     exchange(&herd, "x".repeat(LINE_MAX_BYTES).repeat(2) + "\n");
     let before = memory_peak_kib(&mut herd);
     let mut client = herd.connect("Solo");
     let mut sender = client.stream.try_clone().unwrap();
-    client.send(CHUNK);
+    client.send(&chunk);
     // Long before the end that never comes.
     assert_eq!(client.rest().as_bytes(), cut_off());
     for _ in 0..50 * 16 {
         // The server need not listen to all of it.
-        if sender.write_all(&CHUNK).is_err() {
+        if sender.write_all(&chunk).is_err() {
             break;
         }
     }
