@@ -128,6 +128,12 @@ impl Log {
         Ok(Self { shared, due: Due::NotYet })
     }
 
+    /// A log that no line ever comes to, for tests: there is one logger in a process.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self { shared: Arc::default(), due: Due::NotYet }
+    }
+
     /// At the turn's end: lets the writing thread take what has waited long enough.
     pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
         let mut batch = self.shared.lock();

@@ -59,10 +59,14 @@ impl Drop for Folder {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Ports on which nobody listens, below those that the system gives to outgoing connections, which other
+/// tests make meanwhile. No two tests get the same.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let bound: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    bound.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id() % 10_000;
+    let port = || 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+    let ports = std::iter::repeat_with(|| u16::try_from(port()).unwrap());
+    ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
 }
 
 /// Runs `herd` with arguments to its end.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::answer::answer;
 use super::gazetteer::Gazetteer;
+use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
     Application, Ctx, DelayedCall, Factory, Io, ListenOptions, Peer, Protocol, Reactor, Reason,
     TlsServer, Token,
@@ -163,8 +164,10 @@ impl Protocol<StandIn> for Connection {
         loop {
             match self.requests.receive(&mut data) {
                 Ok(Some(request)) => {
-                    self.request_received(me, &request, cx);
-                    if !request.keep_alive {
+                    let keep_alive = self.request_received(me, &request, cx);
+                    // One read can hold hundreds of requests. Whoever sends so many and waits for no
+                    // answer gets those that fit, and may ask again on another connection.
+                    if !keep_alive || cx.io.backlog(me) > HIGH_WATER_BYTES {
                         return cx.io.lose_connection(me);
                     }
                 }
@@ -200,13 +203,16 @@ const PLAIN: &str = "text/plain; charset=UTF-8";
 const JSON: &str = "application/json; charset=UTF-8";
 
 impl Connection {
-    fn request_received(&self, me: Token, request: &Incoming, cx: &mut Ctx<'_, StandIn>) {
+    /// Answers a request. Says whether the connection can take another one.
+    fn request_received(&self, me: Token, request: &Incoming, cx: &mut Ctx<'_, StandIn>) -> bool {
         cx.app.requests += 1;
+        // The body of an answer to HEAD would be taken for the next answer (RFC 9110, section 9.3.2).
+        let keep_alive = request.keep_alive && request.method == "GET";
         let (path, query) = query_pairs(&request.target);
         let (status, reason, kind, body) = if request.method == "GET" {
             match answer(&cx.app.gazetteer, &path, &query) {
                 (200, body) => (200, "OK", JSON, body),
-                (status, body) => (status, "Not Found", PLAIN, body),
+                (status, body) => (status, "Not Found", JSON, body),
             }
         } else {
             (405, "Method Not Allowed", PLAIN, b"only GET is answered here\n".to_vec())
@@ -226,7 +232,11 @@ impl Connection {
             body.len(),
         );
         cx.io.write_with(me, |output| {
-            write_response(output, status, reason, kind, &body, request.keep_alive);
+            write_response(output, status, reason, kind, &body, keep_alive);
         });
+        keep_alive
     }
 }
+
+#[cfg(test)]
+mod tests;
