@@ -37,7 +37,7 @@ fn at_line(client: &mut Client, whom: &str) -> String {
 fn travels(herd: &Herd, name: &str) -> Vec<(String, bool, String)> {
     let log = herd.log(name);
     let event = |line: &str| {
-        let mut words = line.splitn(2, "INFO  ").nth(1)?.splitn(3, ' ');
+        let mut words = line.split_once("INFO  ")?.1.splitn(3, ' ');
         let (who, direction, text) = (words.next()?, words.next()?, words.next()?);
         let travels = text.starts_with("AT ") && !who.contains(':');
         travels.then(|| (who.to_owned(), direction == "<", text.to_owned()))
@@ -77,7 +77,9 @@ fn flooding_is_complete_and_frugal(shape: Shape) {
         }
         assert_eq!(herd.status(name)["records"], records.len());
     }
-    names(shape).iter().for_each(|name| herd.stop(name));
+    for name in names(shape) {
+        herd.stop(name);
+    }
 
     let neighbours = neighbours(shape);
     for name in names(shape) {
@@ -86,8 +88,8 @@ fn flooding_is_complete_and_frugal(shape: Shape) {
         assert_eq!(once.len(), travels.len(), "{name} sent or got something twice: {travels:#?}");
         for record in records.values() {
             let mine = |sent| {
-                let here = travels.iter().filter(move |(_, s, line)| *s == sent && line == record);
-                here.map(|(who, ..)| who.as_str()).collect::<Vec<_>>()
+                let those = travels.iter().filter(move |(_, s, line)| *s == sent && line == record);
+                those.map(|(who, ..)| who.as_str()).collect::<Vec<_>>()
             };
             // The own record may come round a ring, but it was learned from nobody.
             let own = record.starts_with(&format!("AT {name} "));
@@ -182,12 +184,14 @@ fn servers_that_hear_one_client_at_the_same_moment_come_to_agree() {
     let mut clients: Vec<_> = names(FARMAR).iter().map(|name| herd.connect(name)).collect();
     for round in 0..20 {
         let said = iamat("kiwi", &format!("{round}.25")) + "\n";
-        clients.iter_mut().for_each(|client| client.send(&said));
-        let heard: Vec<_> = clients.iter_mut().map(Client::text_line).collect();
+        for client in &mut clients {
+            client.send(&said);
+        }
+        let replies: Vec<_> = clients.iter_mut().map(Client::text_line).collect();
         eventually("all hold one of the five records", || {
-            let mut held = clients.iter_mut().map(|client| at_line(client, "kiwi"));
-            let first = held.next()?;
-            (held.all(|record| record == first) && heard.contains(&first)).then_some(())
+            let mut records = clients.iter_mut().map(|client| at_line(client, "kiwi"));
+            let first = records.next()?;
+            (records.all(|record| record == first) && replies.contains(&first)).then_some(())
         });
     }
 }

@@ -10,5 +10,4 @@ mod links;
 mod listening;
 mod logs;
 mod smoke;
-#[expect(dead_code, reason = "shared by all, each uses a part")]
 mod support;
