@@ -230,10 +230,10 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// One address needs no naming; of several each is told.
+/// Where all addresses fail alike, the words are said once; else each address is told.
 fn in_words(failures: &[(SocketAddr, String)]) -> String {
     match failures {
-        [(_, why)] => why.clone(),
+        [(_, why), rest @ ..] if rest.iter().all(|(_, other)| other == why) => why.clone(),
         several => {
             let told = several.iter().map(|(address, why)| format!("{address}: {why}"));
             told.collect::<Vec<_>>().join("; ")
