@@ -159,6 +159,19 @@ fn each_line_has_sixty_seconds_of_its_own() {
 }
 
 #[test]
+fn a_line_that_begins_while_another_is_looked_after_is_cut_off_too() {
+    let mut scene = Scene::new();
+    scene.says("one");
+    scene.at(59_000);
+    scene.says("\ntwo");
+    // Here the first line would have been late.
+    scene.at(60_000);
+    scene.assert_hears("? one\n", false);
+    scene.at(119_000);
+    scene.assert_hears("? two...\n", true);
+}
+
+#[test]
 fn an_unfinished_telnet_command_is_an_unfinished_line() {
     let mut scene = Scene::new();
     scene.client.write_all(&[255, 250, 24]).unwrap();
