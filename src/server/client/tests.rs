@@ -199,7 +199,7 @@ fn an_idle_connection_may_stay_as_long_as_it_likes() {
 fn a_line_that_we_do_not_read_is_not_late() {
     let mut scene = Scene::new();
     // Answers that nobody takes, until the server stops reading in the middle of a line.
-    let lines = format!("{}\n", "x".repeat(997)).repeat(64);
+    let lines = format!("{}\n", "x".repeat(997)).repeat(1024);
     let mut unsent: &[u8] = &[];
     let mut rounds_without_progress = 0;
     while rounds_without_progress < 100 {
