@@ -21,6 +21,35 @@ fn after_a_half_close_all_output_still_goes_out() {
     bench.assert_idle();
 }
 
+/// A protocol that leaves everything but its data to the defaults.
+struct Plain;
+
+impl Protocol<Notes> for Plain {
+    fn data_received(&mut self, me: Token, data: &[u8], cx: &mut BenchCtx<'_>) {
+        for _ in 0..MANY_BYTES / data.len() {
+            cx.io.write(me, data);
+        }
+    }
+}
+
+#[test]
+fn by_default_a_half_close_ends_the_connection_when_all_is_sent() {
+    let mut bench = Bench::new();
+    let listener = std::net::TcpListener::bind(any_port()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = ConnectOptions::default();
+    let token = bench.io().connect_tcp("127.0.0.1", port, options, Box::new(Plain));
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut client = Client::over(stream);
+    client.send(&[b'x'; 1024]);
+    client.finish_sending();
+    bench.until_end(&mut client);
+    assert_eq!((client.end, client.received.len()), (Some(Ok(())), MANY_BYTES));
+    bench.until("its end", |bench| bench.io().peer(token).is_none());
+    bench.assert_idle();
+}
+
 #[test]
 fn after_a_half_close_an_owed_reply_is_waited_for() {
     let mut bench = Bench::new();
