@@ -280,6 +280,12 @@ impl<A: Application> Io<A> {
         self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.choked)
     }
 
+    /// Whether the connection is not read at present: paused, or above the high-water mark. What its
+    /// peer has sent meanwhile may be waiting unread.
+    pub fn is_held_back(&self, token: Token) -> bool {
+        self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.wants_reading())
+    }
+
     /// Output not yet with the kernel, bytes.
     pub fn backlog(&self, token: Token) -> usize {
         self.connection(token).map_or(0, Connection::backlog)

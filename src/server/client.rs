@@ -143,6 +143,13 @@ impl Client {
     fn line_over(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         self.line_limit_set = false;
         let Some(began) = self.line_began else { return };
+        if cx.io.is_held_back(me) {
+            // The rest of the line may lie unread on our side: its time begins when we read again.
+            self.line_began = Some(cx.io.now());
+            self.line_limit_set = true;
+            cx.io.call_later(LINE_TIMEOUT, me, Event::LineOver);
+            return;
+        }
         let left = LINE_TIMEOUT.saturating_sub(cx.io.now().saturating_duration_since(began));
         if left.is_zero() {
             let start = self.lines.cut_off();

@@ -5,12 +5,18 @@
 
 mod cli;
 mod control;
+mod faults;
 mod herd;
+mod key;
 mod links;
 mod listening;
 mod logs;
+mod places;
+mod pool;
 mod protocol;
 mod smoke;
+mod stand_in;
 mod support;
 mod telnet;
 mod transcripts;
+mod upstream;

@@ -144,8 +144,9 @@ pub const ALONE: Shape = &[("Solo", "")];
 
 /// A herd of real processes on ports of its own.
 pub struct Herd {
-    pub folder: Folder,
+    // Before the folder, which has to outlive the processes that write into it.
     pub servers: Vec<(String, u16, Option<Process>)>,
+    pub folder: Folder,
     /// Added to each server's command line.
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
