@@ -172,4 +172,4 @@ fn words(error: &rustls::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

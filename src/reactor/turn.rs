@@ -266,21 +266,21 @@ impl<A: Application> Reactor<A> {
         let Some(connection) = find(&mut self.io.sockets, token) else { return };
         if !connection.wants_reading() {
             // Nobody wants to hear, but a reset is not something to be heard.
-            if let Some(why) = connection.failure().filter(|_| connection.announced) {
+            if connection.announced
+                && let Some(why) = connection.failure()
+            {
                 self.io.end(token, why);
             }
             return;
         }
-        let before = connection.phase;
         let heard = match connection.hear(&mut self.scratch, &mut self.plain) {
             Ok(heard) => heard,
             Err(why) => return self.io.end(token, why),
         };
         let owes_records = connection.tls.as_ref().is_some_and(|tls| !tls.records.is_empty());
-        let ending = before >= Phase::Losing && connection.read_closed;
-        if before == Phase::Lingering && connection.read_closed {
+        if connection.phase == Phase::Lingering && connection.read_closed {
             self.io.end(token, Reason::Done);
-        } else if heard.made || owes_records || ending {
+        } else if heard.made || owes_records {
             self.io.queue_flush(token);
         }
         if heard.made {
@@ -358,7 +358,6 @@ impl<A: Application> Reactor<A> {
         }
         connection.phase = Phase::Lingering;
         io.limit_phase(token, LINGER);
-        io.queue_read(token);
     }
 
     /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a slot dies,
