@@ -9,7 +9,7 @@ use pico_args::Arguments;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
 use super::{Failure, show};
 use crate::herd::topology::{ServerEntry, ServerId, Topology};
-use crate::herd::{CatchUp, Herd};
+use crate::herd::{CatchUp, Herd, Settings};
 use crate::reactor::{ListenOptions, Reactor, TlsClient};
 use crate::server::client::Clients;
 use crate::server::link::Links;
@@ -137,8 +137,9 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
 
     let (name, links) = (options.name, addresses.len());
     let identity = random().max(1);
+    let settings = Settings { catch_up: options.catch_up, ..Settings::default() };
     let app = Server {
-        herd: Herd::new(topology, me, identity, options.catch_up),
+        herd: Herd::new(topology, me, identity, settings),
         links: Links::new(addresses),
         places: Places::new(places),
         log,

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::herd::topology::Topology;
-use crate::herd::{CatchUp, Herd};
+use crate::herd::{Herd, Settings};
 use crate::reactor::{ListenOptions, Now, Reactor, TlsClient};
 use crate::server::link::Links;
 use crate::server::logging::Log;
@@ -36,7 +36,7 @@ impl Scene {
             question_timeout: QUESTION_TIMEOUT,
         };
         let server = Server {
-            herd: Herd::new(topology, me, 1, CatchUp::On),
+            herd: Herd::new(topology, me, 1, Settings::default()),
             links: Links::new(Vec::new()),
             places: Places::new(places),
             log: Log::nowhere(),

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::herd::topology::Topology;
-use crate::herd::{CatchUp, Herd};
+use crate::herd::{Herd, Settings};
 use crate::reactor::{
     Application, Ctx, Factory, ListenOptions, Now, Peer, Protocol, Reactor, TlsServer,
 };
@@ -123,7 +123,7 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
         question_timeout: QUESTION_TIMEOUT,
     };
     let mut server = Reactor::new(Server {
-        herd: Herd::new(topology, me, 1, CatchUp::On),
+        herd: Herd::new(topology, me, 1, Settings::default()),
         links: Links::new(Vec::new()),
         places: Places::new(config),
         log: Log::nowhere(),
