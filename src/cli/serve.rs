@@ -137,7 +137,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
 
     let (name, links) = (options.name, addresses.len());
     let identity = random().max(1);
-    let settings = Settings { catch_up: options.catch_up, ..Settings::default() };
+    let settings = Settings { catch_up: options.catch_up, max_ahead: None, ..Settings::default() };
     let app = Server {
         herd: Herd::new(topology, me, identity, settings),
         links: Links::new(addresses),
