@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::support::{ALONE, DEADLINE, Folder, HERD, Herd, Process, control, herd};
+use super::support::{ALONE, DEADLINE, Folder, HERD, Herd, Process, control, eventually, herd};
 use super::upstream::{PLACE, fault};
 
 /// What is near UCLA, reckoned and laid out by another program than the one under test.
@@ -319,6 +319,16 @@ fn its_log_has_the_question_and_not_the_key() {
         "{log}"
     );
     assert!(!log.contains("sesame"), "{log}");
+}
+
+#[test]
+fn sighup_opens_its_log_anew_as_that_of_a_server() {
+    let stand_in = StandIn::start();
+    stand_in.process.signal("-HUP");
+    eventually("the log says so", || {
+        stand_in.process.errors().contains("the log is opened anew").then_some(())
+    });
+    assert_eq!(stand_in.get(&ucla()), UCLA);
 }
 
 /// A server that asks this stand-in.

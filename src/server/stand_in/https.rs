@@ -15,7 +15,7 @@ use super::gazetteer::Gazetteer;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
     Application, Ctx, DelayedCall, Factory, Io, ListenOptions, Peer, Protocol, Reactor, Reason,
-    TlsServer, Token,
+    Signal, TlsServer, Token,
 };
 use crate::server::control::{Controlled, utc};
 use crate::server::logging::{Log, LogEvent, Text};
@@ -61,6 +61,13 @@ impl Application for StandIn {
 
     fn turn_end(&mut self, io: &mut Io<Self>) {
         self.log.hand_over(io);
+    }
+
+    fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
+        match signal {
+            Signal::Hangup => self.log.reopen(),
+            Signal::Terminate | Signal::Interrupt => io.stop(),
+        }
     }
 }
 
