@@ -217,7 +217,7 @@ impl Batch {
         let _ = self.text.write_fmt(*message);
         // A second guard: whatever a message held, it is one line.
         let line = self.text.get_mut(start..).unwrap_or_default();
-        if line.iter().min().is_some_and(|least| *least < b' ') {
+        if line.iter().fold(0, |found, byte| found | u8::from(*byte < b' ')) != 0 {
             line.iter_mut().filter(|byte| **byte < b' ').for_each(|byte| *byte = b'?');
         }
         self.text.push(b'\n');
@@ -309,7 +309,7 @@ impl fmt::Display for Text<'_> {
 /// Whether these are printable ASCII other than the backslash.
 fn all_harmless(bytes: &[u8]) -> bool {
     let harmful = |byte: u8| byte.wrapping_sub(b' ') > b'~' - b' ' || byte == b'\\';
-    !bytes.iter().map(|byte| harmful(*byte)).max().unwrap_or_default()
+    bytes.iter().fold(0, |found, byte| found | u8::from(harmful(*byte))) == 0
 }
 
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
