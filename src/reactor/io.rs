@@ -186,6 +186,11 @@ impl<A: Application> Io<A> {
         self.stats
     }
 
+    /// Who is at the other end, while it is known.
+    pub fn peer(&self, token: Token) -> Option<Peer> {
+        self.connection(token).map(|connection| connection.peer)
+    }
+
     // ---- Writing and ending ----
 
     /// Appends to a connection's output; the turn's end sends it. `false`: that connection is gone (or
@@ -502,11 +507,6 @@ impl<A: Application> Io<A> {
             && self.writes.is_empty()
             && self.ended.is_empty()
             && self.stopping != Stopping::Asked)
-    }
-
-    /// Who is at the other end, while it is known.
-    pub fn peer(&self, token: Token) -> Option<Peer> {
-        self.connection(token).map(|connection| connection.peer)
     }
 }
 
