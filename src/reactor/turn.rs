@@ -377,8 +377,9 @@ impl<A: Application> Reactor<A> {
         io.limit_phase(token, LINGER);
     }
 
-    /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a slot dies,
-    /// so that no event of this turn can meet a stranger in it.
+    /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a
+    /// connection with a protocol loses its slot, so that no event of this turn can meet a stranger in it.
+    /// (Listeners that a stop closes and sockets that got no protocol go at once: the generation tells.)
     fn sweep(&mut self) {
         for _ in 0..self.io.ended.len() {
             let Some((token, why)) = self.io.ended.pop_front() else { return };
