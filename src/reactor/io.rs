@@ -120,7 +120,8 @@ pub struct Io<A: Application> {
     pub(super) signalled: bool,
     /// The helper thread has results.
     pub(super) woken: bool,
-    /// To read or to accept from.
+    /// To read or to accept from: links first, then everybody else.
+    pub(super) urgent_ready: VecDeque<Token>,
     pub(super) ready: VecDeque<Token>,
     /// Events that handlers sent each other.
     pub(super) posted: VecDeque<(Target, A::Event)>,
@@ -161,6 +162,7 @@ impl<A: Application> Io<A> {
             spare: Vec::new(),
             signalled: false,
             woken: false,
+            urgent_ready: VecDeque::new(),
             ready: VecDeque::new(),
             posted: VecDeque::new(),
             drained: VecDeque::new(),
@@ -184,6 +186,11 @@ impl<A: Application> Io<A> {
     /// Turns so far, the longest of them, connections.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Who is at the other end, while it is known.
+    pub fn peer(&self, token: Token) -> Option<Peer> {
+        self.connection(token).map(|connection| connection.peer)
     }
 
     // ---- Writing and ending ----
@@ -291,7 +298,7 @@ impl<A: Application> Io<A> {
         self.connection(token).map_or(0, Connection::backlog)
     }
 
-    /// Flushes this connection before all that are not urgent.
+    /// Reads and flushes this connection before all that are not urgent.
     pub fn set_urgent(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.urgent = true;
@@ -445,11 +452,20 @@ impl<A: Application> Io<A> {
 
     /// Queues a connection for reading, if it has something and somebody wants it.
     pub(super) fn queue_read(&mut self, token: Token) {
-        let connection = find(&mut self.sockets, token);
-        let wanted = |c: &&mut Connection| c.readable && c.wants_reading() && !c.in_ready;
-        if let Some(connection) = connection.filter(wanted) {
+        let connection = self.connection(token);
+        let wanted = |c: &Connection| c.readable && c.wants_reading();
+        if connection.is_some_and(wanted) {
+            self.mark_ready(token);
+        }
+    }
+
+    /// Queues a connection for reading, unless it stands there already.
+    pub(super) fn mark_ready(&mut self, token: Token) {
+        let connection = find(&mut self.sockets, token).filter(|c| !c.in_ready);
+        if let Some(connection) = connection {
             connection.in_ready = true;
-            self.ready.push_back(token);
+            let urgent = connection.urgent;
+            if urgent { &mut self.urgent_ready } else { &mut self.ready }.push_back(token);
         }
     }
 
@@ -494,7 +510,8 @@ impl<A: Application> Io<A> {
 
     /// Whether the loop has something to do without waiting for the kernel.
     pub(super) fn is_busy(&self) -> bool {
-        !(self.ready.is_empty()
+        !(self.urgent_ready.is_empty()
+            && self.ready.is_empty()
             && self.posted.is_empty()
             && self.drained.is_empty()
             && self.births.is_empty()
@@ -502,11 +519,6 @@ impl<A: Application> Io<A> {
             && self.writes.is_empty()
             && self.ended.is_empty()
             && self.stopping != Stopping::Asked)
-    }
-
-    /// Who is at the other end, while it is known.
-    pub fn peer(&self, token: Token) -> Option<Peer> {
-        self.connection(token).map(|connection| connection.peer)
     }
 }
 
