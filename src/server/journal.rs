@@ -19,6 +19,7 @@
 //! dropped what it could not write), so all of the journal is written to a new file.
 
 mod file;
+mod found;
 mod rewrite;
 
 use std::fs;
@@ -29,7 +30,7 @@ use serde_json::{Value, json};
 
 use super::{Event, Server};
 use crate::herd::Herd;
-use crate::herd::journal::{Gate, Replayed};
+use crate::herd::journal::Gate;
 use crate::reactor::{Io, Target, Token};
 use file::{Extent, JournalFile};
 pub use rewrite::Finished;
@@ -139,9 +140,9 @@ impl Journal {
         if let Err(e) = sync_folder(&path) {
             log::warn!("cannot sync the folder of the journal {shown}: {e}");
         }
-        say_replayed(&path, herd, &replayed);
+        found::say(&path, herd, &replayed);
         if replayed.damaged_lines > 0 {
-            keep_copy(&path);
+            found::keep_copy(&path);
         }
         Ok(Self {
             path,
@@ -397,39 +398,5 @@ impl Journal {
     }
 }
 
-fn say_replayed(path: &Path, herd: &Herd, replayed: &Replayed) {
-    let Replayed { records, dropped, marks, damaged_lines, torn_bytes, .. } = *replayed;
-    let (path, clients) = (path.display(), herd.clients());
-    log::info!(
-        "journal {path}: {clients} clients known from {records} records, and how far {marks} neighbours had told"
-    );
-    if dropped > 0 {
-        log::warn!(
-            "journal {path}: {dropped} records are left out: forgotten by now, too many, or of a server that is not in the topology"
-        );
-    }
-    if torn_bytes > 0 {
-        log::warn!(
-            "journal {path}: its last line was never ended; its {torn_bytes} bytes are cut off"
-        );
-    }
-    if damaged_lines > 0 {
-        let first = replayed.first_damaged_line;
-        log::warn!(
-            "journal {path}: {damaged_lines} damaged lines are passed over, the first of them line {first}; neighbours are asked for all they have"
-        );
-    }
-}
-
-/// A file that was found damaged will be written anew; whoever wants to know what happened finds it
-/// here. A second name costs no space.
-fn keep_copy(path: &Path) {
-    let mut copy = path.as_os_str().to_owned();
-    copy.push(".damaged");
-    let copy = PathBuf::from(copy);
-    let _ = fs::remove_file(&copy);
-    match fs::hard_link(path, &copy) {
-        Ok(()) => log::warn!("the damaged journal is kept as {}", copy.display()),
-        Err(e) => log::warn!("no copy of the damaged journal is kept as {}: {e}", copy.display()),
-    }
-}
+#[cfg(test)]
+mod tests;
