@@ -166,14 +166,16 @@ impl Journal {
     /// Writes what the turn changed, has it synced, and lets replies go that need not wait. To be called
     /// before the links are pumped.
     pub fn turn_end(&mut self, herd: &Herd, io: &mut Io<Server>) {
-        if !matches!(self.trouble, Some(Trouble::Write(_))) {
+        if !(self.retry_is_due && matches!(self.trouble, Some(Trouble::Write(_)))) {
             self.write(herd, io);
         }
         self.carry_on_rewriting(herd, io);
         self.carry_on_syncing(io);
         for reply in io.take_withheld() {
-            let waits = self.trouble.is_none();
-            let ready = if waits { self.gate.hold(herd.last_change(), reply) } else { Some(reply) };
+            let ready = match self.trouble {
+                None => self.gate.hold(herd.last_change(), reply),
+                Some(_) => Some(reply),
+            };
             if let Some((client, end)) = ready {
                 io.release_output(client, end);
             }
@@ -181,13 +183,11 @@ impl Journal {
     }
 
     /// News from the helper thread, or a delayed call.
-    pub fn event_received(&mut self, event: JournalEvent, herd: &Herd, io: &mut Io<Server>) {
+    pub fn event_received(&mut self, event: JournalEvent, io: &mut Io<Server>) {
         match event {
-            JournalEvent::SyncDue => {
-                if self.syncing == Syncing::Due {
-                    self.begin_sync(io);
-                }
-            }
+            JournalEvent::SyncDue if self.syncing == Syncing::Due => self.begin_sync(io),
+            // A rewrite, which syncs too, came first.
+            JournalEvent::SyncDue => {}
             JournalEvent::Synced { extent, outcome } => {
                 self.syncing = Syncing::Idle;
                 match outcome {
@@ -199,7 +199,7 @@ impl Journal {
                 self.syncing = Syncing::Idle;
                 self.rewritten(extent, finished, io);
             }
-            JournalEvent::Retry => self.retry(herd, io),
+            JournalEvent::Retry => self.retry(io),
         }
     }
 
@@ -237,12 +237,13 @@ impl Journal {
 
     fn write(&mut self, herd: &Herd, io: &mut Io<Server>) {
         match self.file.append(herd) {
-            // Nothing else would wake the loop for the rest.
-            Ok(true) => io.post(Target::Application, Event::PumpAgain),
-            Ok(false) => {
-                if let Some(Trouble::Write(_)) = self.trouble {
-                    self.trouble = None;
+            Ok(more) => {
+                if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Write(_))).is_some() {
                     log::warn!("journal {}: it is written again", self.path.display());
+                }
+                if more {
+                    // Nothing else would wake the loop for the rest.
+                    io.post(Target::Application, Event::PumpAgain);
                 }
             }
             Err(e) => self.fail(Trouble::Write(format!("cannot write: {e}")), io),
@@ -273,12 +274,11 @@ impl Journal {
         }
     }
 
-    fn retry(&mut self, herd: &Herd, io: &mut Io<Server>) {
+    fn retry(&mut self, io: &mut Io<Server>) {
+        // A write is tried at this turn's end.
         self.retry_is_due = false;
-        match self.trouble {
-            None => {}
-            Some(Trouble::Write(_)) => self.write(herd, io),
-            Some(Trouble::Sync(_)) => self.begin_rewrite(io),
+        if let Some(Trouble::Sync(_)) = self.trouble {
+            self.begin_rewrite(io);
         }
     }
 }
@@ -369,13 +369,10 @@ impl Journal {
         }
         self.rewrite_not_before = io.now().checked_add(REWRITE_RETRY_INTERVAL);
         if let Some(Trouble::Sync(_)) = self.trouble {
-            self.fail(Trouble::Sync(why.to_owned()), io);
-        } else {
-            log::warn!(
-                "journal {}: it cannot be written anew and stays as it is: {why}",
-                self.path.display()
-            );
+            return self.fail(Trouble::Sync(why.to_owned()), io);
         }
+        let path = self.path.display();
+        log::warn!("journal {path}: it cannot be written anew and stays as it is: {why}");
     }
 
     fn rewritten(&mut self, extent: Extent, finished: Finished, io: &mut Io<Server>) {
@@ -390,8 +387,7 @@ impl Journal {
         }
         let (path, before, after) = (self.path.display(), old.extent().bytes, extent.bytes);
         log::info!("journal {path}: written anew; it had {before} bytes and has {after}");
-        if let Some(Trouble::Sync(_)) = self.trouble {
-            self.trouble = None;
+        if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Sync(_))).is_some() {
             log::warn!("journal {path}: what is written is on disk again");
         }
         self.note_synced(extent, io);

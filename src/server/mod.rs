@@ -99,7 +99,7 @@ impl Application for Server {
             Event::Log(event) => self.log.event_received(event),
             Event::Journal(event) => {
                 if let Some(journal) = &mut self.journal {
-                    journal.event_received(event, &self.herd, io);
+                    journal.event_received(event, io);
                 }
             }
             Event::Forget => self.forget(io),

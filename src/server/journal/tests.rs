@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::SystemTime;
 
+use super::file::TURN_BYTES_MAX;
 use super::*;
 use crate::herd::Settings;
 use crate::herd::topology::Topology;
@@ -144,6 +145,18 @@ fn with_sync_always_replies_wait_for_the_sync_and_the_loop_does_not() {
 }
 
 #[test]
+fn a_client_that_has_finished_sending_gets_the_reply_that_waited_before_the_end() {
+    let mut scene = Scene::new("half-closed", SyncPolicy::Always);
+    let mut client = scene.connect();
+    client.write_all(b"IAMAT kiwi +1-1 7\nhello").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    scene.turn_until("the reply comes", |_| heard(&client).ends_with("? hello\n"));
+    assert_eq!(scene.status()["unsynced"], 0);
+    scene.turn_until("the connection ends", |scene| scene.reactor.app().clients == 0);
+    assert_eq!((&client).read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
 fn otherwise_no_reply_waits_and_a_sync_comes_within_a_second() {
     let mut scene = Scene::new("second", SyncPolicy::EverySecond);
     let mut client = scene.connect();
@@ -191,6 +204,29 @@ fn after_a_sync_that_failed_no_reply_waits_until_all_is_written_anew() {
 }
 
 #[test]
+fn what_piled_up_while_nothing_could_be_written_is_written_in_shares() {
+    let mut scene = Scene::new("shares", SyncPolicy::Always);
+    let mut client = scene.connect();
+    let cx = scene.reactor.context();
+    let trouble = Trouble::Write("the disk is full".to_owned());
+    cx.app.journal.as_mut().unwrap().fail(trouble, cx.io);
+    for number in 0..40 {
+        scene.hear(&mut client, &format!("{number}{}", "k".repeat(16_000)));
+        while heard(&client).is_empty() {
+            scene.turn();
+        }
+        while !heard(&client).is_empty() {}
+    }
+    assert_eq!((&scene.status()["unwritten"], scene.file().len()), (&40.into(), 0));
+    scene.clock = RETRY_INTERVAL;
+    scene.turn();
+    let written = scene.file().len();
+    assert!((TURN_BYTES_MAX..TURN_BYTES_MAX + 17_000).contains(&written), "{written}");
+    scene.turn_until_synced();
+    assert_eq!(scene.file().lines().count(), 41);
+}
+
+#[test]
 fn a_rewrite_that_fails_leaves_the_journal_as_it_is() {
     let mut scene = Scene::new("rewrite", SyncPolicy::EverySecond);
     let mut client = scene.connect();
@@ -214,4 +250,24 @@ fn a_rewrite_that_fails_leaves_the_journal_as_it_is() {
     scene.turn_until("it is over", |scene| scene.status()["rewriting"] == false);
     scene.hear(&mut client, "pear");
     assert_eq!(scene.file().lines().count(), 4);
+}
+
+#[test]
+fn at_no_time_does_the_file_of_that_name_hold_less_than_it_did() {
+    let mut scene = Scene::new("switch", SyncPolicy::Never);
+    let mut client = scene.connect();
+    for round in 0..40 {
+        let cx = scene.reactor.context();
+        cx.app.journal.as_mut().unwrap().begin_rewrite(cx.io);
+        let mut heard_meanwhile = 0;
+        while scene.status()["rewriting"] == true {
+            heard_meanwhile += 1;
+            scene.hear(&mut client, &format!("k{round}-{heard_meanwhile}"));
+            heard(&client);
+            // Whichever of the two files has the name at this moment, and whatever the loop knows of it.
+            let text = scene.file();
+            let found = text.lines().filter(|line| line.starts_with("AT ")).count();
+            assert_eq!(found, scene.reactor.app().herd.clients(), "round {round}");
+        }
+    }
 }
