@@ -24,13 +24,17 @@ pub const TOPOLOGY: &str = "--topology";
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 7] = [
+const FLAGS: [(&str, Kind); 11] = [
     (TOPOLOGY, Kind::File),
     ("--places", Kind::Text),
     ("--places-ca", Kind::File),
     ("--places-key-file", Kind::File),
     ("--upstream", Kind::Text),
     ("--catch-up", Kind::Text),
+    ("--sync", Kind::Text),
+    ("--forget-after", Kind::Text),
+    ("--max-clients", Kind::Text),
+    ("--max-ahead", Kind::Text),
     ("--log-level", Kind::Text),
 ];
 

@@ -97,6 +97,7 @@ fn start_server(herd: &LocalHerd, id: ServerId, upstream: &[String]) -> Result<(
     let mut command = Command::new(&herd.program);
     command.args(["serve", name]);
     command.arg("--log-dir").arg(herd.run.logs());
+    command.arg("--journal").arg(herd.run.journal());
     command.arg("--control").arg(herd.run.socket(name));
     command.args(herd.options.arguments()).args(upstream);
     if herd.options.get(TOPOLOGY).is_none() {

@@ -5,6 +5,7 @@
 //! failed, 2 when the words of the call were wrong.
 
 mod check;
+mod kept;
 mod options;
 mod places;
 mod serve;

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
+use super::kept::KeptOptions;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
 use super::{Failure, show};
+use crate::herd::Herd;
 use crate::herd::topology::{ServerEntry, ServerId, Topology};
-use crate::herd::{CatchUp, Herd, Settings};
-use crate::reactor::{ListenOptions, Reactor, TlsClient};
+use crate::reactor::{ListenOptions, Reactor, Target, TlsClient};
 use crate::server::client::Clients;
+use crate::server::journal::Journal;
 use crate::server::link::Links;
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
 use crate::server::places::{self, Places, QUESTION_TIMEOUT};
-use crate::server::{Server, control, random, unix_nanos};
+use crate::server::{Event, Server, control, random, unix_nanos};
 use crate::wire::http::request::Url;
 
 const HELP: &str = "\
@@ -35,6 +37,11 @@ its log anew.
   --places-key-file FILE  the upstream's key; else it is read from the variable PLACES_API_KEY
   --places-timeout SECS   all the time that a question to the upstream has (default 10)
   --catch-up off          a neighbour that comes back gets only what is new from then on
+  --journal DIR           keep what is known in DIR/NAME.journal, and begin with it at the next start
+  --sync WHEN             always (clients are told when it is on disk), second (default) or never
+  --forget-after SECONDS  forget clients that nobody has heard for so long (default: never)
+  --max-clients N         know so many clients; the reports of more are refused (default 1000000)
+  --max-ahead SECONDS     refuse reports from further ahead of this clock (default 0: none)
   --control SOCKET        a Unix socket that answers STATUS and STOP
 ";
 
@@ -51,7 +58,7 @@ struct Options {
     ca: Option<PathBuf>,
     key_file: Option<PathBuf>,
     question_timeout: Duration,
-    catch_up: CatchUp,
+    kept: KeptOptions,
     control: Option<PathBuf>,
     log: LogOptions,
 }
@@ -65,6 +72,10 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     let control = options.control.clone();
     let mut reactor = build(options)?;
     let outcome = reactor.run();
+    let cx = reactor.context();
+    if let Some(journal) = &mut cx.app.journal {
+        journal.close(&cx.app.herd);
+    }
     log::info!("{} has stopped", reactor.app().herd.name());
     reactor.app().log.last_words();
     if let Some(path) = &control {
@@ -82,7 +93,7 @@ impl Options {
         let ca = path(&mut arguments, "--places-ca")?;
         let key_file = path(&mut arguments, "--places-key-file")?;
         let timeout = arguments.opt_value_from_fn("--places-timeout", seconds)?;
-        let catch_up = arguments.opt_value_from_fn("--catch-up", on_or_off)?;
+        let kept = KeptOptions::take(&mut arguments)?;
         let control = path(&mut arguments, "--control")?;
         let log = LogOptions::take(&mut arguments)?;
         let name: Option<String> = arguments.opt_free_from_fn(|word| {
@@ -107,7 +118,7 @@ impl Options {
             ca,
             key_file,
             question_timeout: timeout.unwrap_or(QUESTION_TIMEOUT),
-            catch_up: catch_up.unwrap_or_default(),
+            kept,
             control,
             log,
         })
@@ -137,11 +148,11 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
 
     let (name, links) = (options.name, addresses.len());
     let identity = random().max(1);
-    let settings = Settings { catch_up: options.catch_up, max_ahead: None, ..Settings::default() };
     let app = Server {
-        herd: Herd::new(topology, me, identity, settings),
+        herd: Herd::new(topology, me, identity, options.kept.settings()),
         links: Links::new(addresses),
         places: Places::new(places),
+        journal: None,
         log,
         started: 0,
         clients: 0,
@@ -166,11 +177,27 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
             "places: no key is given ({KEY_ENVIRONMENT} or --places-key-file); {upstream} may refuse"
         );
     }
+    recall(&mut reactor, &options.kept)?;
     let cx = reactor.context();
     for id in cx.app.herd.neighbours() {
         cx.app.links.dial(&cx.app.herd, id, cx.io);
     }
     Ok(reactor)
+}
+
+/// Takes in what an earlier start has left. Only when the port is this server's, so that a second one
+/// that was started by mistake never touches the journal of the first.
+fn recall(reactor: &mut Reactor<Server>, kept: &KeptOptions) -> Result<(), Failure> {
+    let cx = reactor.context();
+    if kept.forgets() {
+        cx.app.forget(cx.io);
+    }
+    if let Some(folder) = &kept.journal {
+        cx.app.journal = Some(Journal::open(folder, kept.sync, &mut cx.app.herd)?);
+        // The first turn comes at once and finishes the opening: what was torn is cut off.
+        cx.io.post(Target::Application, Event::PumpAgain);
+    }
+    Ok(())
 }
 
 /// The addresses that each neighbour may come from. Links are plain text and believe an address, so
@@ -260,12 +287,4 @@ fn seconds(word: &str) -> Result<Duration, String> {
             QUESTION_TIMEOUT_MAX.as_secs()
         )
     })
-}
-
-fn on_or_off(word: &str) -> Result<CatchUp, String> {
-    match word {
-        "on" => Ok(CatchUp::On),
-        "off" => Ok(CatchUp::Off),
-        _ => Err(format!("--catch-up {word:?}: there are on and off")),
-    }
 }

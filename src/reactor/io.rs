@@ -132,6 +132,8 @@ pub struct Io<A: Application> {
     /// To flush: links first, then everybody else.
     pub(super) urgent_writes: VecDeque<Token>,
     pub(super) writes: VecDeque<Token>,
+    /// Have written what is withheld, since the application last asked.
+    withheld: Vec<Token>,
     /// To be told that they are lost, and freed.
     pub(super) ended: VecDeque<(Token, Reason)>,
 }
@@ -169,6 +171,7 @@ impl<A: Application> Io<A> {
             births: VecDeque::new(),
             urgent_writes: VecDeque::new(),
             writes: VecDeque::new(),
+            withheld: Vec::new(),
             ended: VecDeque::new(),
         })
     }
@@ -211,6 +214,10 @@ impl<A: Application> Io<A> {
         let connection = find(&mut self.sockets, to).filter(|c| c.takes_output())?;
         let composed = compose(connection.output.tail(&mut self.spare));
         connection.choked |= connection.backlog() >= HIGH_WATER_BYTES;
+        if connection.output.is_withheld() && !connection.in_withheld {
+            connection.in_withheld = true;
+            self.withheld.push(to);
+        }
         self.queue_flush(to);
         Some(composed)
     }
@@ -255,6 +262,44 @@ impl<A: Application> Io<A> {
     }
 
     // ---- Holding back ----
+
+    /// From now on what is written to this connection stays here until it is released: for replies that
+    /// promise something which is not true yet. It counts as output in every other respect, so whoever
+    /// has too much of it is not read, and the connection does not end before it is sent.
+    pub fn withhold_output(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.output.withhold();
+        }
+    }
+
+    /// Who has written what is withheld since this was last asked, each with the end of its output. To
+    /// be asked at each turn's end, where any output is withheld at all.
+    pub fn take_withheld(&mut self) -> Vec<(Token, u64)> {
+        let sockets = &mut self.sockets;
+        let with_end = |token: Token| {
+            let connection = find(sockets, token)?;
+            connection.in_withheld = false;
+            Some((token, connection.output.end()))
+        };
+        self.withheld.drain(..).filter_map(with_end).collect()
+    }
+
+    /// Lets go what a connection had written by that end of its output.
+    pub fn release_output(&mut self, token: Token, end: u64) {
+        self.release(token, Some(end));
+    }
+
+    /// Nothing that this connection writes is withheld any more.
+    pub fn stop_withholding_output(&mut self, token: Token) {
+        self.release(token, None);
+    }
+
+    fn release(&mut self, token: Token, end: Option<u64>) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.output.release_to(end);
+            self.queue_flush(token);
+        }
+    }
 
     /// Stops reading from this connection, until [`Io::resume_producing`].
     pub fn pause_producing(&mut self, token: Token) {

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::journal::Journal;
 use super::link::Heard;
 use super::logging::Text;
 use super::places::Asker;
@@ -74,6 +75,12 @@ enum Next {
 }
 
 impl Protocol<Server> for Client {
+    fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        if cx.app.journal.as_ref().is_some_and(Journal::withholds_replies) {
+            cx.io.withhold_output(me);
+        }
+    }
+
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         let mut ended_a_line = false;
         while let Some(input) = self.lines.next(&mut data) {

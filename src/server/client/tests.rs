@@ -39,6 +39,7 @@ impl Scene {
             herd: Herd::new(topology, me, 1, Settings::default()),
             links: Links::new(Vec::new()),
             places: Places::new(places),
+            journal: None,
             log: Log::nowhere(),
             started: 0,
             clients: 0,

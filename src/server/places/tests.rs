@@ -126,6 +126,7 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
         herd: Herd::new(topology, me, 1, Settings::default()),
         links: Links::new(Vec::new()),
         places: Places::new(config),
+        journal: None,
         log: Log::nowhere(),
         started: 0,
         clients: 0,
