@@ -62,7 +62,8 @@ fn check(input: &[u8]) -> String {
     let mut latest = Latest::new();
     let mut dialled_by_ball = None;
     let mut behaviour = String::new();
-    for line in input.split(|byte| *byte == b'\n').take(60) {
+    let lines = input.split(|byte| *byte == b'\n').filter(|line| line.len() <= PEER_LINE_MAX_BYTES);
+    for line in lines.take(60) {
         let letter = match line.strip_prefix(b"<") {
             Some(line) => answer(&mut herd, line),
             None => said(&mut herd, &mut dialled_by_ball, &mut latest, line),
