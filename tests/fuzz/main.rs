@@ -19,6 +19,7 @@ mod commands;
 mod corpus;
 mod cut;
 mod engine;
+mod heads;
 mod json;
 mod lines;
 mod links;
