@@ -158,6 +158,9 @@ fn slow(input: &[u8]) -> Option<Slow> {
         plain &= head.plain;
         let (version, rest) = head.first.split_at_checked(8)?;
         let status: u16 = rest.get(1..4)?.parse().ok()?;
+        if !["HTTP/1.0", "HTTP/1.1"].contains(&version) || status < 100 {
+            return None;
+        }
         plain &= rest.starts_with(' ') && !rest[1..].starts_with('+');
         plain &= rest.get(4..5).is_none_or(|space| space == " ");
         match status {
@@ -186,7 +189,7 @@ fn body(
         _ => return None,
     };
     let length = head.length().ok()?;
-    if (chunked && length.is_some()) || !["HTTP/1.0", "HTTP/1.1"].contains(&version) {
+    if chunked && length.is_some() {
         return None;
     }
     let mut codings = head.values("content-encoding").into_iter();
