@@ -53,6 +53,9 @@ const TARGETS: [&Target; 9] = [
 /// How long all targets together run when nobody says.
 const SECONDS: u64 = 60;
 
+/// How much of a failing input, and of what is wrong with it, is printed: enough to see what it is.
+const SHOWN_CHARS: usize = 500;
+
 /// What `scripts/fuzz` runs: each target for its share of `FUZZ_SECONDS`, or `FUZZ_TARGET` alone,
 /// from `FUZZ_SEED` if one is given.
 #[test]
@@ -78,11 +81,8 @@ fn long_run() {
         if let Some(fault) = report.fault {
             let small = engine::minimised(target, &fault.input, Some(&watch));
             let path = corpus::keep(target.name, &small);
-            println!(
-                "  FAULT: {}\n  input: {}\n  kept as {path}",
-                fault.words,
-                small.escape_ascii()
-            );
+            println!("  FAULT: {}", shown(&fault.words));
+            println!("  input: {}\n  kept as {path}", shown(&small.escape_ascii().to_string()));
             faults += 1;
         }
     }
@@ -91,6 +91,11 @@ fn long_run() {
         println!("{faults} targets failed");
         std::process::exit(1);
     }
+}
+
+/// The beginning of a text that may be long; the whole input is in its file.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS).collect()
 }
 
 fn print(target: &Target, report: &Report) {
