@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,10 @@ const HERD: [(&str, &str); 5] = [
     ("Holiday", ""),
     ("Welsh", ""),
 ];
+
+/// Where the demo's ports are looked for. Asking the system for free ones would give those that it also
+/// gives to outgoing connections, so a server's link could take the port of one not yet started.
+const PORTS: Range<u16> = 20_000..30_000;
 
 /// How long one reply may take; the stand-in is on this machine.
 const REPLY_PATIENCE: Duration = Duration::from_secs(20);
@@ -63,31 +68,38 @@ pub fn demo(root: &Path, run: &RunDir) -> Result<(), String> {
     let stage = Stage { herd: LocalHerd::open(root, folder, options, false)?, interrupted };
 
     let played = stage.play();
-    let stopped = stop::stop(&stage.herd.run, &[]);
-    played.map_err(|fault| format!("{fault}\nThe demo is stopped. Its logs are in {logs}."))?;
-    stopped?;
+    stop::stop(&stage.herd.run, &[])?;
+    let interrupted = stage.interrupted.load(Ordering::Relaxed);
+    if let (Err(fault), false) = (&played, interrupted) {
+        return Err(format!("{fault}\nThe demo is stopped. Its logs are in {logs}."));
+    }
     std::fs::remove_dir_all(&path)
         .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
+    played?;
     show(
         "\nEvery answer was as it should be. The demo's servers are stopped, its folder is removed.\n",
     );
     Ok(())
 }
 
-/// Writes the herd's topology with ports that are free now, and returns the file's whole path. Another
-/// program may take a port before its server does; then the start says so.
+/// Writes the herd's topology with ports that are free now, and returns the file's whole path.
 fn write_topology(folder: &Path) -> Result<String, String> {
     let fault = |error: std::io::Error| format!("cannot set the demo's stage: {error}");
-    // All are held at once, or the same port could come twice.
-    let held = HERD.map(|_| TcpListener::bind("127.0.0.1:0"));
     let mut text = String::new();
-    for ((name, neighbours), listener) in HERD.iter().zip(held) {
-        let address = listener.and_then(|listener| listener.local_addr()).map_err(fault)?;
-        _ = writeln!(text, "{name} {address} {neighbours}");
+    for ((name, neighbours), port) in HERD.iter().zip(free_ports()) {
+        _ = writeln!(text, "{name} 127.0.0.1:{port} {neighbours}");
     }
     let file = std::path::absolute(folder.join("topology.txt")).map_err(fault)?;
     std::fs::write(&file, text).map_err(fault)?;
     Ok(file.to_string_lossy().into_owned())
+}
+
+/// Ports on which nobody listens now, each once, starting at one that differs from run to run.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let ports = PORTS.end - PORTS.start;
+    let start = u16::try_from(std::process::id() % u32::from(ports)).unwrap_or(0);
+    let candidates = (0..ports).map(move |step| PORTS.start + (start + step) % ports);
+    candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 /// The herd that the scenes are played on.
@@ -127,7 +139,7 @@ impl Stage {
 
     fn a_server_is_killed(&self) -> Result<String, String> {
         scene("Welsh is killed, through which the shortest way from Alford to Ball led");
-        show(stop::kill(&self.herd.run, "Welsh")?);
+        stop::kill(&self.herd.run, "Welsh")?;
         let at = self.report("Alford", SECOND)?;
         self.ask_about("Ball", "5", 2, &at)?;
         comment("The news went the long way round, by Hamilton and Holiday.");
@@ -155,8 +167,8 @@ impl Stage {
         scene("Commands that are none");
         for (line, why) in [
             ("IAMAT kiwi.cs.ucla.edu here now", "Neither a location nor a time."),
-            ("WHATSAT kiwi.cs.ucla.edu 51 5", "The radius may be 50 km."),
-            ("WHATSAT kiwi.cs.ucla.edu 10 21", "The bound may be 20."),
+            ("WHATSAT kiwi.cs.ucla.edu 51 5", "A radius is 50 km at most."),
+            ("WHATSAT kiwi.cs.ucla.edu 10 21", "A bound is 20 at most."),
             ("WHATSAT nobody.example 10 5", "The herd has not heard from that client."),
             ("AT Welsh +0.1 kiwi.cs.ucla.edu +1-1 2000000000.0", "AT is for neighbours only."),
         ] {
@@ -218,7 +230,7 @@ fn comment(words: &str) {
 fn show_exchange(server: &str, line: &str, reply: &str) {
     let mut text = format!("{server}\n> {line}\n");
     for line in reply.lines().take(REPLY_LINES_SHOWN) {
-        _ = writeln!(text, "< {line}");
+        _ = writeln!(text, "{}", format!("< {line}").trim_end());
     }
     let rest = reply.lines().count().saturating_sub(REPLY_LINES_SHOWN);
     if rest > 0 {

@@ -67,7 +67,12 @@ impl LocalHerd {
     pub fn find(&self, name: &str) -> Result<ServerId, String> {
         self.topology.by_name(name.as_bytes()).ok_or_else(|| {
             let known: Vec<&str> = self.topology.ids().map(|id| self.topology.name(id)).collect();
-            format!("there is no server {name:?}; there are {}", known.join(", "))
+            let near = self.topology.nearest_name(name);
+            let hint = near.map_or_else(
+                || format!("there are {}", known.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            format!("there is no server {name:?}; {hint}")
         })
     }
 

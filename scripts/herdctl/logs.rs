@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::print::show;
-use crate::run_dir::{PLACES, RunDir};
+use crate::run_dir::RunDir;
 
 /// How many lines of each log come first.
 const LINES_SHOWN: usize = 20;
@@ -34,7 +34,7 @@ pub fn logs(run: &RunDir, names: &[String], follow: bool) -> Result<(), String> 
     // One log needs no names in front.
     let width = if names.len() > 1 { Some(width) } else { None };
     let mut followers: Vec<Follower> =
-        names.iter().map(|name| Follower::at_the_end(name, file(run, name))).collect();
+        names.iter().map(|name| Follower::at_the_end(name, run.log(name))).collect();
     let mut lines = Vec::new();
     for follower in &followers {
         let last = last_lines(&follower.path, LINES_SHOWN);
@@ -83,18 +83,13 @@ fn chosen(run: &RunDir, names: &[String]) -> Result<Vec<String>, String> {
     if known.is_empty() {
         return Err(format!("there are no logs in {} yet", folder.display()));
     }
-    match names.iter().find(|name| !known.contains(name) && *name != PLACES) {
+    match names.iter().find(|name| !known.contains(name)) {
         Some(name) => {
             Err(format!("there is no log of {name:?}; there are those of {}", known.join(", ")))
         }
         None if names.is_empty() => Ok(known),
         None => Ok(names.to_vec()),
     }
-}
-
-/// Where the log of that name lies. The stand-in has none but what it prints.
-fn file(run: &RunDir, name: &str) -> PathBuf {
-    if name == PLACES { run.output(name) } else { run.log(name) }
 }
 
 /// One log that is being followed.

@@ -39,8 +39,7 @@ pub fn wait_until_ready(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), Str
                 ended.push((id, "it ended".to_owned()));
                 continue;
             }
-            let status = talk::status(&herd.run.socket(name));
-            let fault = lack(&running_neighbours(herd, id), &status).or_else(|| {
+            let fault = link_fault(herd, id).or_else(|| {
                 let answered = !unheard.contains(&id) || probe(&herd.address(id)).is_ok();
                 unheard.retain(|&other| other != id || !answered);
                 (!answered).then(|| format!("{} does not answer", herd.address(id)))
@@ -68,6 +67,19 @@ fn probe(address: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{address} answers {:?}", String::from_utf8_lossy(&reply)))
+}
+
+/// What keeps a server's links with those that run from being up. A link is two connections, one
+/// from either side, so the neighbours are asked too.
+fn link_fault(herd: &LocalHerd, id: ServerId) -> Option<String> {
+    let name = herd.topology.name(id);
+    let neighbours = running_neighbours(herd, id);
+    lack(&neighbours, &talk::status(&herd.run.socket(name))).or_else(|| {
+        neighbours.into_iter().find_map(|neighbour| {
+            let lack = lack(&[name], &talk::status(&herd.run.socket(neighbour)))?;
+            Some(format!("on the side of {neighbour}: {lack}"))
+        })
+    })
 }
 
 /// The neighbours whose processes run here: a link to a server that was not started cannot be up.

@@ -2,7 +2,6 @@
 //!
 //! Called by `start`, before the servers that are to ask it.
 
-use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
@@ -12,6 +11,7 @@ use crate::process::{self, Process};
 use crate::ready::{POLL, START_PATIENCE};
 use crate::run_dir::PLACES;
 use crate::start::settle;
+use crate::talk;
 
 /// The flags that point a server to the stand-in, which is started when it does not run yet; none
 /// when answers come from elsewhere.
@@ -47,16 +47,13 @@ fn start(herd: &LocalHerd) -> Result<Process, String> {
     command.args([PLACES, "--listen", "127.0.0.1:0"]);
     command.arg("--ca-out").arg(herd.run.places_ca());
     command.arg("--control").arg(herd.run.socket(PLACES));
+    command.arg("--log-dir").arg(herd.run.logs());
     let process = process::spawn(&mut command, &herd.run.output(PLACES))?;
     process.note(&herd.run.process_file(PLACES))?;
     Ok(process)
 }
 
-/// Where the stand-in listens: it took a free port and said so in the first line that it printed.
+/// Where the stand-in listens: it took a free port.
 pub fn address(herd: &LocalHerd) -> Option<String> {
-    let printed = fs::read_to_string(herd.run.output(PLACES)).ok()?;
-    // A line without its end may be half an address.
-    let (first, _) = printed.split_once('\n')?;
-    let (_, address) = first.split_once("listening on ")?;
-    address.split_whitespace().next().map(|word| word.trim_end_matches([',', ';']).to_owned())
+    talk::status(&herd.run.socket(PLACES)).ok()?.address
 }

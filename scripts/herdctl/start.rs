@@ -117,7 +117,7 @@ pub fn table(herd: &LocalHerd, names: &[String]) -> Result<String, String> {
         rows.push(vec![name.to_owned(), herd.address(id), number(herd, name)?, log]);
     }
     if let (true, Some(address)) = (herd.stand_in, stand_in::address(herd)) {
-        let log = herd.run.shown(&herd.run.output(PLACES));
+        let log = herd.run.shown(&herd.run.log(PLACES));
         rows.push(vec![PLACES.to_owned(), address, number(herd, PLACES)?, log]);
     }
     let mut text = layout(&["name", "address", "process", "log"], &rows);

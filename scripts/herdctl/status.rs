@@ -7,7 +7,6 @@ use crate::print::layout;
 use crate::process::{self, Noted};
 use crate::ready::lack;
 use crate::run_dir::PLACES;
-use crate::stand_in;
 use crate::stop;
 use crate::talk::{self, Status};
 use std::fmt::Write as _;
@@ -15,61 +14,67 @@ use std::fmt::Write as _;
 /// The table, and whether all is well.
 pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
     let mut rows = Vec::new();
+    let mut lacks = String::new();
     let mut remarks = String::new();
-    for id in herd.topology.ids() {
-        let name = herd.topology.name(id);
+    let mut describe = |name: &str, address: Option<String>, neighbours: &[&str]| {
         let noted = process::noted(&herd.run.process_file(name))?;
         let status = match &noted {
             Noted::Running(_) => talk::status(&herd.run.socket(name)),
             Noted::Stale(why) => Err(format!("it does not run: {why}")),
             Noted::Nothing => Err("it does not run".to_owned()),
         };
-        let neighbours: Vec<&str> = herd.neighbours(id).collect();
-        if let Some(lack) = lack(&neighbours, &status) {
-            _ = writeln!(remarks, "{name}: {lack}.");
+        if let Some(lack) = lack(neighbours, &status) {
+            _ = writeln!(lacks, "{name}: {lack}.");
         }
-        rows.push(row(name, herd.address(id), &noted, status.ok().as_ref()));
+        if let Some(trouble) = status.as_ref().ok().and_then(|status| status.log_trouble.as_ref()) {
+            _ = writeln!(remarks, "{name}: its log is not written: {trouble}.");
+        }
+        let address = address.or_else(|| status.as_ref().ok()?.address.clone());
+        rows.push(row(name, address, &noted, status.ok().as_ref()));
+        Ok::<(), String>(())
+    };
+    for id in herd.topology.ids() {
+        let neighbours: Vec<&str> = herd.neighbours(id).collect();
+        describe(herd.topology.name(id), Some(herd.address(id)), &neighbours)?;
     }
     if herd.stand_in {
-        let noted = process::noted(&herd.run.process_file(PLACES))?;
-        let address = match noted {
-            Noted::Running(_) => stand_in::address(herd),
-            _ => None,
-        };
-        if address.is_none() {
-            remarks.push_str("places: the stand-in for Google Places does not run.\n");
-        }
-        let address = address.unwrap_or_else(|| "-".to_owned());
-        rows.push(row(PLACES, address, &noted, None));
+        describe(PLACES, None, &[])?;
     }
     let columns =
         ["name", "address", "process", "state", "links up", "clients", "records", "longest turn"];
     let mut text = layout(&columns, &rows);
     if !stop::anything_runs(&herd.run)? {
         text.push_str("\nNothing runs. `scripts/herd start` starts it.\n");
-    } else if !remarks.is_empty() {
-        _ = write!(text, "\n{remarks}");
+    } else if !lacks.is_empty() || !remarks.is_empty() {
+        _ = write!(text, "\n{lacks}{remarks}");
     }
-    Ok((text, remarks.is_empty()))
+    Ok((text, lacks.is_empty()))
 }
 
 /// One process as a row; `status` is what it said, if it did.
-fn row(name: &str, address: String, noted: &Noted, status: Option<&Status>) -> Vec<String> {
+fn row(name: &str, address: Option<String>, noted: &Noted, status: Option<&Status>) -> Vec<String> {
     let (process, state) = match (noted, status) {
-        (Noted::Running(process), None) if name != PLACES => (process.pid.to_string(), "silent"),
-        (Noted::Running(process), _) => (process.pid.to_string(), "running"),
-        _ => ("-".to_owned(), "down"),
+        (Noted::Running(process), Some(_)) => (Some(process.pid.to_string()), "running"),
+        (Noted::Running(process), None) => (Some(process.pid.to_string()), "silent"),
+        _ => (None, "down"),
     };
-    let mut row = vec![name.to_owned(), address, process, state.to_owned()];
+    let unknown = || "-".to_owned();
+    let mut row = vec![
+        name.to_owned(),
+        address.unwrap_or_else(unknown),
+        process.unwrap_or_else(unknown),
+        state.to_owned(),
+    ];
     match status {
-        Some(status) => {
+        // The stand-in has no part in what the other columns count.
+        Some(status) if name != PLACES => {
             let up = status.links.iter().filter(|link| link.state == "up").count();
             row.push(format!("{up} of {}", status.links.len()));
             row.push(status.clients.to_string());
             row.push(status.records.to_string());
             row.push(milliseconds(status.longest_turn_us));
         }
-        None => row.resize(8, "-".to_owned()),
+        _ => row.resize(8, unknown()),
     }
     row
 }
@@ -112,12 +117,14 @@ mod tests {
     #[test]
     fn a_row_tells_running_from_silent_from_down() {
         let gone = Noted::Stale("process 1 is gone".into());
-        assert_eq!(
-            row("A", "a:1".into(), &gone, None),
-            ["A", "a:1", "-", "down", "-", "-", "-", "-"]
-        );
+        let cells = row("A", Some("a:1".into()), &gone, None);
+        assert_eq!(cells, ["A", "a:1", "-", "down", "-", "-", "-", "-"]);
+        let this = crate::process::Process::this().unwrap();
+        let (pid, this) = (this.pid.to_string(), Noted::Running(this));
+        assert_eq!(row("A", None, &this, None)[..4], ["A", "-", pid.as_str(), "silent"]);
         let status = answered(&[("W", "up"), ("H", "dialling")]);
-        let cells = row("A", "a:1".into(), &Noted::Nothing, Some(&status));
-        assert_eq!(cells[4..], ["1 of 2", "3", "12", "1.2 ms"]);
+        let cells = row("A", None, &this, Some(&status));
+        assert_eq!(cells[3..], ["running", "1 of 2", "3", "12", "1.2 ms"]);
+        assert_eq!(row(PLACES, None, &this, Some(&status))[3..], ["running", "-", "-", "-", "-"]);
     }
 }

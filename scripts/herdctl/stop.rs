@@ -24,7 +24,7 @@ pub fn stop(run: &RunDir, names: &[String]) -> Result<String, String> {
         match process::noted(&run.process_file(&name))? {
             Noted::Running(process) => {
                 // The socket is the polite way and cannot hit a stranger; a signal reaches also a
-                // server that has not got as far as listening to it.
+                // server that does not listen to its own yet.
                 if talk::stop(&run.socket(&name)).is_err() {
                     process.signal("TERM")?;
                 }

@@ -22,8 +22,8 @@ const REPLY_MAX_BYTES: usize = 64 << 20;
 /// What a server says of itself over its control socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// When it started, in UTC.
-    pub since: String,
+    /// Where it listens, when it says so.
+    pub address: Option<String>,
     /// Open connections.
     pub connections: u64,
     /// Those of them that are clients.
@@ -32,6 +32,8 @@ pub struct Status {
     pub records: u64,
     /// The longest turn of its loop so far, in microseconds.
     pub longest_turn_us: u64,
+    /// Why its log is not written, while it is not.
+    pub log_trouble: Option<String>,
     /// Its links, one for each neighbour.
     pub links: Vec<Link>,
 }
@@ -79,20 +81,22 @@ fn control(socket: &Path, line: &str) -> Result<String, String> {
     Err(format!("control socket {}: closed before {line} was answered", socket.display()))
 }
 
-/// Reads the JSON of a status. Numbers that are missing are 0: only links are insisted on.
+/// Reads the JSON of a status. Only the name is insisted on: the stand-in has neither links nor records.
 fn parse_status(line: &str) -> Result<Status, String> {
     let fault = || format!("this is no status: {}", line.trim());
     let json: Value = serde_json::from_str(line).map_err(|_| fault())?;
     let number = |of: &Value, key: &str| of.get(key).and_then(Value::as_u64).unwrap_or(0);
     let text =
         |of: &Value, key: &str| of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let links = json.get("links").and_then(Value::as_array).ok_or_else(fault)?;
+    json.get("name").and_then(Value::as_str).ok_or_else(fault)?;
+    let links = json.get("links").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     Ok(Status {
-        since: text(&json, "since"),
+        address: json.get("address").and_then(Value::as_str).map(str::to_owned),
         connections: number(&json, "connections"),
         clients: number(&json, "clients"),
         records: number(&json, "records"),
         longest_turn_us: number(&json, "longest_turn_us"),
+        log_trouble: json.get("log_trouble").and_then(Value::as_str).map(str::to_owned),
         links: links
             .iter()
             .map(|link| Link {
@@ -161,7 +165,6 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let status = parse_status(STATUS).unwrap();
-        assert_eq!(status.since, "2026-01-02T03:04:05Z");
         assert_eq!((status.connections, status.clients, status.records), (5, 3, 12));
         assert_eq!(status.longest_turn_us, 77);
         let links: Vec<_> =
@@ -170,8 +173,14 @@ mod tests {
     }
 
     #[test]
+    fn the_stand_in_says_where_it_listens_and_has_no_links() {
+        let status = parse_status(r#"{"name":"places","address":"127.0.0.1:7"}"#).unwrap();
+        assert_eq!((status.address.as_deref(), status.links.len()), (Some("127.0.0.1:7"), 0));
+    }
+
+    #[test]
     fn what_is_no_status_is_refused() {
-        for line in ["", "hello\n", "{}", "[1]", r#"{"links":3}"#] {
+        for line in ["", "hello\n", "{}", "[1]", r#"{"name":3}"#] {
             assert!(parse_status(line).unwrap_err().starts_with("this is no status"), "{line}");
         }
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
-use super::Failure;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
+use super::{Failure, show};
 use crate::herd::topology::{ServerEntry, ServerId, Topology};
-use crate::herd::{CatchUp, Herd};
+use crate::herd::{CatchUp, Herd, Settings};
 use crate::reactor::{ListenOptions, Reactor, TlsClient};
 use crate::server::client::Clients;
 use crate::server::link::Links;
@@ -59,8 +59,7 @@ struct Options {
 /// Runs the command with what is left of the command line, until it is stopped.
 pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     if arguments.contains(["-h", "--help"]) {
-        print!("{HELP}");
-        return Ok(());
+        return show(HELP);
     }
     let options = Options::read(arguments)?;
     let control = options.control.clone();
@@ -138,8 +137,9 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
 
     let (name, links) = (options.name, addresses.len());
     let identity = random().max(1);
+    let settings = Settings { catch_up: options.catch_up, max_ahead: None, ..Settings::default() };
     let app = Server {
-        herd: Herd::new(topology, me, identity, options.catch_up),
+        herd: Herd::new(topology, me, identity, settings),
         links: Links::new(addresses),
         places: Places::new(places),
         log,
@@ -256,7 +256,7 @@ fn seconds(word: &str) -> Result<Duration, String> {
     let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
     duration.filter(|d| *d <= QUESTION_TIMEOUT_MAX).ok_or_else(|| {
         format!(
-            "{word:?} is no number of seconds above 0 and up to {}",
+            "--places-timeout {word:?}: a number of seconds above 0 and up to {} is needed",
             QUESTION_TIMEOUT_MAX.as_secs()
         )
     })
@@ -266,6 +266,6 @@ fn on_or_off(word: &str) -> Result<CatchUp, String> {
     match word {
         "on" => Ok(CatchUp::On),
         "off" => Ok(CatchUp::Off),
-        _ => Err(format!("{word:?}; there are on and off")),
+        _ => Err(format!("--catch-up {word:?}: there are on and off")),
     }
 }

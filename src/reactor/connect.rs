@@ -72,7 +72,7 @@ impl<A: Application> Io<A> {
             failures: Vec::new(),
         }));
         let token = self.keep(Kind::Connection(connection));
-        self.births.push((token, Handler::Protocol(protocol), Birth::Silent));
+        self.births.push_back((token, Handler::Protocol(protocol), Birth::Silent));
         if self.is_stopping() {
             self.fail_dial(token, "this server is stopping");
         } else if address.is_some() {
@@ -124,8 +124,10 @@ impl<A: Application> Io<A> {
             });
             match begun {
                 Ok(stream) => {
-                    // Not writable before the kernel says so: that is how it tells the outcome.
+                    // Not writable before the kernel says so: that is how it tells the outcome. And
+                    // what it said of the address before is not true of this one.
                     (connection.stream, connection.writable) = (Some(stream), false);
+                    (connection.readable, connection.announced) = (false, false);
                     return self.limit_phase(token, limit);
                 }
                 Err(e) => dial.failures.push((address, plain(&e))),
@@ -176,21 +178,22 @@ impl<A: Application> Io<A> {
     fn begin_speaking(&mut self, token: Token) -> bool {
         let Some(connection) = find(&mut self.sockets, token) else { return false };
         let Some(dial) = connection.dial.take() else { return false };
-        let Some(tls) = &dial.options.tls else {
-            connection.phase = Phase::Open;
-            self.queue_flush(token);
-            return true;
-        };
-        match TlsSession::client(tls, &dial.host) {
-            Ok(session) => {
+        match dial.options.tls.as_ref().map(|tls| TlsSession::client(tls, &dial.host)).transpose() {
+            Ok(None) => connection.phase = Phase::Open,
+            Ok(Some(session)) => {
                 connection.tls = Some(Box::new(session));
                 connection.phase = Phase::Handshaking;
                 self.limit_phase(token, dial.options.handshake_timeout);
-                self.queue_flush(token);
             }
-            Err(why) => self.end(token, Reason::Tls(why)),
+            Err(why) => {
+                self.end(token, Reason::Tls(why));
+                return false;
+            }
         }
-        false
+        self.queue_flush(token);
+        // A peer that speaks first may have done so already, and its edge came with the outcome.
+        self.queue_read(token);
+        dial.options.tls.is_none()
     }
 
     /// The time limit of a connection's present phase has run out.
@@ -227,10 +230,10 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// One address needs no naming; of several each is told.
+/// Where all addresses fail alike, the words are said once; else each address is told.
 fn in_words(failures: &[(SocketAddr, String)]) -> String {
     match failures {
-        [(_, why)] => why.clone(),
+        [(_, why), rest @ ..] if rest.iter().all(|(_, other)| other == why) => why.clone(),
         several => {
             let told = several.iter().map(|(address, why)| format!("{address}: {why}"));
             told.collect::<Vec<_>>().join("; ")
@@ -242,4 +245,20 @@ fn in_words(failures: &[(SocketAddr, String)]) -> String {
 fn plain(e: &io::Error) -> String {
     let words = e.to_string();
     words.split(" (os error").next().unwrap_or(&words).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_once_where_they_agree_and_each_where_they_differ() {
+        let address = |last| SocketAddr::new([127, 0, 0, last].into(), 9);
+        let refused = |last| (address(last), "connection refused".to_owned());
+        let late = |last| (address(last), "no answer in time".to_owned());
+        assert_eq!(in_words(&[refused(1)]), "connection refused");
+        assert_eq!(in_words(&[refused(1), refused(2)]), "connection refused");
+        let both = "127.0.0.1:9: connection refused; 127.0.0.2:9: no answer in time";
+        assert_eq!(in_words(&[refused(1), late(2)]), both);
+    }
 }

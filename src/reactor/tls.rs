@@ -157,9 +157,10 @@ impl TlsSession {
 fn words(error: &rustls::Error) -> String {
     use rustls::CertificateError as Certificate;
     match error {
-        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
-            "the server's certificate is not signed by a trusted authority".to_owned()
-        }
+        // A bad signature is what a server shows that has made itself a new certificate of the old name.
+        rustls::Error::InvalidCertificate(
+            Certificate::UnknownIssuer | Certificate::BadSignature,
+        ) => "the server's certificate is not signed by a trusted authority".to_owned(),
         rustls::Error::InvalidCertificate(
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
         ) => "the server's certificate is for another name".to_owned(),
@@ -169,3 +170,6 @@ fn words(error: &rustls::Error) -> String {
         other => format!("TLS: {other}"),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

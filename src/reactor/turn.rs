@@ -1,9 +1,9 @@
 //! The reactor, and one turn of its loop: the heart of the project, in the order in which it beats.
 //!
-//! `run` is `sleep` and `advance`, again and again. Only this file calls handlers: it borrows one
-//! handler out of `handlers`, and hands it the application and `Io`, three disjoint fields. A handler
-//! can therefore reach every socket but no other handler; re-entrancy is not avoided by convention, it
-//! does not type-check.
+//! `run` is `sleep` and `advance`, again and again. Handlers are called from here only (through
+//! `calling.rs`): one handler is borrowed out of `handlers`, and is handed the application and `Io`, three
+//! disjoint fields. A handler can therefore reach every socket but no other handler; re-entrancy is not
+//! avoided by convention, it does not type-check.
 //!
 //! Every queue is drained by the length that it had when its step began, so no handler can hold the
 //! turn for ever by giving itself more to do.
@@ -13,15 +13,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Events;
 
+use super::accept::Accepted;
+use super::calling::call_open;
 use super::connection::{Data, Phase};
 use super::helper::Returned;
-use super::io::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
-use super::limits::{
-    ACCEPT_BUDGET, EVENTS_PER_TURN, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES, STOP_TIMEOUT,
-};
+use super::io::{Due, Handler, SIGNALS, WAKER, find};
+use super::limits::{ACCEPT_BUDGET, EVENTS_PER_TURN, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES};
 use super::signals::Signals;
 use super::transport::Stream;
-use super::{Application, Ctx, Io, Protocol, Reason, Token};
+use super::{Application, Ctx, Io, Reason, Token};
 
 /// The time of one turn, read once.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +41,10 @@ impl Now {
 
 /// An event loop with its handlers and its application. See the [module's documentation](super).
 pub struct Reactor<A: Application> {
-    app: A,
-    io: Io<A>,
+    pub(super) app: A,
+    pub(super) io: Io<A>,
     /// The protocols and factories, each at its socket's slot.
-    handlers: Vec<Option<Handler<A>>>,
+    pub(super) handlers: Vec<Option<Handler<A>>>,
     /// What the last sleep brought.
     events: Events,
     /// The one read buffer. Data is handed to a protocol where it was read; who needs it longer copies.
@@ -197,11 +197,15 @@ impl<A: Application> Reactor<A> {
     }
 
     fn serve_helper(&mut self) {
-        // Bounded: no more can have come than were let into its queue.
-        while let Some(returned) = self.io.helper.take_result() {
-            match returned {
-                Returned::Event(target, event) => self.deliver(target, event),
-                Returned::Addresses(token, answer) => self.io.addresses_received(token, answer),
+        // Those that were under way when the step began: their wake-up is used up. A job that is begun
+        // from here brings its own.
+        for _ in 0..self.io.helper.under_way() {
+            match self.io.helper.take_result() {
+                None => return,
+                Some(Returned::Event(target, event)) => self.deliver(target, event),
+                Some(Returned::Addresses(token, answer)) => {
+                    self.io.addresses_received(token, answer);
+                }
             }
         }
     }
@@ -221,7 +225,11 @@ impl<A: Application> Reactor<A> {
 
     fn serve_listener(&mut self, listener: Token) {
         for _ in 0..ACCEPT_BUDGET {
-            let Some(arrival) = self.io.accept(listener) else { return };
+            let arrival = match self.io.accept(listener) {
+                Accepted::Arrival(arrival) => arrival,
+                Accepted::Gone => continue,
+                Accepted::Nobody => return,
+            };
             let peer = arrival.peer;
             let token = match self.io.admit(arrival) {
                 Ok(token) => token,
@@ -258,22 +266,21 @@ impl<A: Application> Reactor<A> {
         let Some(connection) = find(&mut self.io.sockets, token) else { return };
         if !connection.wants_reading() {
             // Nobody wants to hear, but a reset is not something to be heard.
-            let error = connection.stream.as_ref().and_then(|s| s.take_error().ok().flatten());
-            if let Some(e) = error.filter(|_| connection.end_announced) {
-                self.io.end(token, Reason::Broken(e.to_string()));
+            if connection.announced
+                && let Some(why) = connection.failure()
+            {
+                self.io.end(token, why);
             }
             return;
         }
-        let before = connection.phase;
         let heard = match connection.hear(&mut self.scratch, &mut self.plain) {
             Ok(heard) => heard,
             Err(why) => return self.io.end(token, why),
         };
         let owes_records = connection.tls.as_ref().is_some_and(|tls| !tls.records.is_empty());
-        let ending = before >= Phase::Losing && connection.read_closed;
-        if before == Phase::Lingering && connection.read_closed {
+        if connection.phase == Phase::Lingering && connection.read_closed {
             self.io.end(token, Reason::Done);
-        } else if heard.made || owes_records || ending {
+        } else if heard.made || owes_records {
             self.io.queue_flush(token);
         }
         if heard.made {
@@ -345,18 +352,12 @@ impl<A: Application> Reactor<A> {
     fn finish(&mut self, token: Token) {
         let io = &mut self.io;
         let Some(connection) = find(&mut io.sockets, token) else { return };
-        if let Some(tls) = &mut connection.tls {
-            tls.send_close_notify();
-            // One attempt: whoever has all replies is not served worse for want of this record.
-            let _ = connection.flush(&mut io.spare);
-        }
         let shut = connection.stream.as_ref().map(Stream::close_write_side);
         if connection.read_closed || !matches!(shut, Some(Ok(()))) {
             return io.end(token, Reason::Done);
         }
         connection.phase = Phase::Lingering;
         io.limit_phase(token, LINGER);
-        io.queue_read(token);
     }
 
     /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a slot dies,
@@ -364,129 +365,21 @@ impl<A: Application> Reactor<A> {
     fn sweep(&mut self) {
         for _ in 0..self.io.ended.len() {
             let Some((token, why)) = self.io.ended.pop_front() else { return };
-            if let Some(connection) = find(&mut self.io.sockets, token) {
-                // Closing takes the descriptor out of the kernel's list too.
-                connection.stream = None;
-                self.io.stats.accepted -= usize::from(connection.accepted);
-            }
+            let Some(connection) = find(&mut self.io.sockets, token) else { continue };
+            // Closing takes the descriptor out of the kernel's list too.
+            connection.stream = None;
+            let accepted = usize::from(connection.accepted);
+            self.io.stats.accepted = self.io.stats.accepted.saturating_sub(accepted);
             // Births of this very turn may be for this slot.
             self.settle_births();
-            if let Some(Some(Handler::Protocol(mut protocol))) =
-                self.handlers.get_mut(token.slot()).map(Option::take)
-            {
+            if let Some(Handler::Protocol(mut protocol)) = self.move_out(token) {
                 let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
                 protocol.connection_lost(token, &why, &mut cx);
             }
             self.settle_births();
+            // A protocol that was switched in by the very last callback goes without a word.
+            self.move_out(token);
             self.io.sockets.try_remove(token.slot());
-        }
-    }
-
-    /// An orderly stop, one step further if what it waits for has happened.
-    fn carry_on_stopping(&mut self) {
-        match self.io.stopping {
-            Stopping::No | Stopping::Made => return,
-            Stopping::Asked => {
-                self.close_listeners();
-                self.io.timers.add(self.io.now + STOP_TIMEOUT, Due::StopNow);
-                self.io.stopping = Stopping::Accepted;
-                self.lose_where(true);
-            }
-            Stopping::Accepted => {}
-        }
-        if self.io.stats.accepted == 0 {
-            self.io.stopping = Stopping::Made;
-            self.lose_where(false);
-        }
-    }
-
-    fn close_listeners(&mut self) {
-        for (slot, handler) in self.handlers.iter_mut().enumerate() {
-            if matches!(handler, Some(Handler::Factory(_))) {
-                *handler = None;
-                self.io.sockets.try_remove(slot);
-            }
-        }
-    }
-
-    fn lose_where(&mut self, accepted: bool) {
-        for token in self.connections() {
-            if find(&mut self.io.sockets, token).is_some_and(|c| c.accepted == accepted) {
-                self.io.lose_connection(token);
-            }
-        }
-    }
-
-    fn abort_all(&mut self) {
-        for token in self.connections() {
-            self.io.end(token, Reason::Aborted);
-        }
-    }
-
-    fn connections(&self) -> Vec<Token> {
-        let sockets = self.io.sockets.iter();
-        sockets
-            .filter(|(_, socket)| matches!(socket.kind, Kind::Connection(_)))
-            .map(|(slot, Socket { generation, .. })| Token::new(slot, *generation))
-            .collect()
-    }
-
-    // ---- Calling handlers ----
-
-    fn deliver(&mut self, target: Target, event: A::Event) {
-        match target {
-            Target::Application => {
-                self.app.event_received(event, &mut self.io);
-                self.settle_births();
-            }
-            Target::Connection(token) => {
-                self.call(token, |protocol, cx| protocol.event_received(token, event, cx));
-            }
-        }
-    }
-
-    /// Calls a protocol, if its connection has not ended.
-    fn call(&mut self, token: Token, callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>)) {
-        if self.io.connection(token).is_some_and(|c| c.phase != Phase::Ended) {
-            call(&mut self.handlers, &mut self.app, &mut self.io, token, callback);
-        }
-        self.settle_births();
-    }
-
-    /// Calls a protocol, if its connection is open.
-    fn call_open(
-        &mut self,
-        token: Token,
-        callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>),
-    ) {
-        call_open(&mut self.handlers, &mut self.app, &mut self.io, token, callback);
-        self.settle_births();
-    }
-
-    /// Handlers born during a callback move in, now that it has returned.
-    fn settle_births(&mut self) {
-        while let Some((token, handler, birth)) = self.io.births.pop() {
-            let lives = self
-                .io
-                .sockets
-                .get(token.slot())
-                .is_some_and(|s| s.generation == token.generation());
-            if lives {
-                self.move_in(token, handler);
-            }
-            if lives && birth == Birth::Made {
-                let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
-                call_open(handlers, app, io, token, |p, cx| p.connection_made(token, cx));
-            }
-        }
-    }
-
-    fn move_in(&mut self, token: Token, handler: Handler<A>) {
-        if self.handlers.len() <= token.slot() {
-            self.handlers.resize_with(token.slot() + 1, || None);
-        }
-        if let Some(place) = self.handlers.get_mut(token.slot()) {
-            *place = Some(handler);
         }
     }
 }
@@ -498,47 +391,18 @@ fn note_event<A: Application>(io: &mut Io<A>, token: Token, event: &mio::event::
         return io.ready.push_back(token);
     };
     connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-    connection.end_announced |= event.is_read_closed() || event.is_error();
-    if event.is_writable() {
-        if connection.phase == Phase::Connecting {
-            // The outcome of connecting: to be asked for, not to be read.
-            connection.readable = true;
-        } else {
-            connection.writable = true;
-            if connection.backlog() > 0 {
-                io.queue_flush(token);
-            }
+    connection.announced |= event.is_read_closed() || event.is_error() || event.is_priority();
+    // The outcome of connecting is to be asked for, and not to be read.
+    let outcome = event.is_writable() && connection.phase == Phase::Connecting;
+    if event.is_writable() && !outcome {
+        connection.writable = true;
+        if connection.backlog() > 0 {
+            io.queue_flush(token);
         }
     }
     let connection = find(&mut io.sockets, token);
-    if let Some(connection) = connection.filter(|c| c.readable && !c.in_ready) {
+    if let Some(connection) = connection.filter(|c| (c.readable || outcome) && !c.in_ready) {
         connection.in_ready = true;
         io.ready.push_back(token);
-    }
-}
-
-/// Calls the protocol at a token's slot. A function of the three fields, so that a caller may lend the
-/// protocol bytes out of a fourth.
-fn call<A: Application>(
-    handlers: &mut [Option<Handler<A>>],
-    app: &mut A,
-    io: &mut Io<A>,
-    token: Token,
-    callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>),
-) {
-    if let Some(Some(Handler::Protocol(protocol))) = handlers.get_mut(token.slot()) {
-        callback(protocol.as_mut(), &mut Ctx { app, io });
-    }
-}
-
-fn call_open<A: Application>(
-    handlers: &mut [Option<Handler<A>>],
-    app: &mut A,
-    io: &mut Io<A>,
-    token: Token,
-    callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>),
-) {
-    if io.connection(token).is_some_and(|c| c.phase == Phase::Open) {
-        call(handlers, app, io, token, callback);
     }
 }

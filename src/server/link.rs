@@ -13,10 +13,10 @@ use super::logging::Text;
 use super::{Event, Server, random};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
-use crate::herd::links::{Answer, NeighbourId, Pumped, Refusal, ResumedFrom};
+use crate::herd::links::{Answer, NeighbourId, Pumped, ResumedFrom, Taken};
 use crate::herd::liveness::{Due, Liveness};
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{ConnectOptions, Ctx, DelayedCall, Io, Peer, Protocol, Reason, Token};
+use crate::reactor::{ConnectOptions, Ctx, DelayedCall, Io, Peer, Protocol, Reason, Target, Token};
 use crate::wire::line::{Input, LineReceiver};
 use crate::wire::peer::PEER_LINE_MAX_BYTES;
 
@@ -109,13 +109,13 @@ impl Links {
             let composed = io.write_with(token, |output| {
                 let start = output.len();
                 let pumped = herd.pump(id, output, HIGH_WATER_BYTES);
-                log_sent(herd, id, output.get(start..).unwrap_or_default());
+                log_sent(name(herd, id), output.get(start..).unwrap_or_default());
                 pumped
             });
             link.note_pumped(herd, id, composed.unwrap_or_default());
             if io.may_produce(token) && herd.lacks_changes(id) {
                 // It stopped for another reason than a full output, so nothing else will wake it.
-                io.post(super::super::reactor::Target::Application, Event::PumpAgain);
+                io.post(Target::Application, Event::PumpAgain);
             }
         }
     }
@@ -164,11 +164,8 @@ impl Server {
         name: &[u8],
         identity: u64,
     ) -> Result<NeighbourId, String> {
-        let id = self.herd.neighbour_named(name).ok_or_else(|| {
-            let name = String::from_utf8_lossy(name).into_owned();
-            Refusal::NotANeighbour { name, me: self.herd.name().to_owned() }.to_string()
-        })?;
-        if !self.links.admits(id, peer) {
+        // A name that no neighbour has is refused below, in better words.
+        if self.herd.neighbour_named(name).is_some_and(|id| !self.links.admits(id, peer)) {
             return Err(format!("{} does not live at that address", Text(name)));
         }
         self.herd.hello_received(version, name, identity).map_err(|refusal| refusal.to_string())
@@ -188,19 +185,18 @@ impl Protocol<Server> for Dialled {
         cx.io.register_producer(me);
         cx.io.set_urgent(me);
         self.liveness = Liveness::new(cx.io.now());
-        cx.io.write_with(me, |output| cx.app.herd.hello(output));
-        beat(me, &mut self.liveness, cx.io, |_| {});
+        write(me, &self.name, cx.io, |output| cx.app.herd.hello(output));
+        beat(me, &self.name, &mut self.liveness, cx.io, |_| {});
     }
 
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         self.liveness.heard(cx.io.now());
         while let Some(input) = self.lines.next(&mut data) {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
+            log::log!(level_of(line), "{} > {}", self.name, Text(line));
             match cx.app.herd.listener_line_received(self.neighbour, line) {
-                Ok(Answer::Hello) => log::info!("{} > {}", self.name, Text(line)),
-                Ok(Answer::Here(_)) => log::debug!("{} > {}", self.name, Text(line)),
+                Ok(Answer::Hello | Answer::Here(_)) => {}
                 Ok(Answer::Resumed(resumed)) => {
-                    log::info!("{} > {}", self.name, Text(line));
                     let from = match resumed.from {
                         ResumedFrom::Mark(mark) => format!("it has all up to change {mark}"),
                         ResumedFrom::Start => "it starts from nothing".to_owned(),
@@ -224,9 +220,7 @@ impl Protocol<Server> for Dialled {
 
     fn event_received(&mut self, me: Token, _event: Event, cx: &mut Ctx<'_, Server>) {
         let (herd, id) = (&mut cx.app.herd, self.neighbour);
-        if !beat(me, &mut self.liveness, cx.io, |output| herd.write_mark(id, output)) {
-            log::warn!("link to {} is cut: not a word from it for too long", self.name);
-        }
+        beat(me, &self.name, &mut self.liveness, cx.io, |output| herd.write_mark(id, output));
     }
 
     fn connection_lost(&mut self, _me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
@@ -234,12 +228,13 @@ impl Protocol<Server> for Dialled {
         let Some(link) = cx.app.links.links.get_mut(self.neighbour.index()) else { return };
         let was_up = matches!(link.state, State::Up(_));
         if cx.io.is_stopping() {
+            log::info!("link to {} is down: {why}", self.name);
             link.state = State::Ended;
             return;
         }
         let delay = link.backoff.next_delay(random());
         let event = Event::Dial(self.neighbour);
-        let call = cx.io.call_later(delay, crate::reactor::Target::Application, event);
+        let call = cx.io.call_later(delay, Target::Application, event);
         link.state = State::Waiting(call);
         let (name, next) = (&self.name, delay.as_millis());
         if was_up {
@@ -284,11 +279,9 @@ impl Heard {
     fn lines_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         while let Some(input) = self.lines.next(&mut data) {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
-            let heartbeat = line.starts_with(b"MARK ");
-            let level = if heartbeat { log::Level::Debug } else { log::Level::Info };
-            log::log!(level, "{} > {}", self.name, Text(line));
+            log::log!(level_of(line), "{} > {}", self.name, Text(line));
             match cx.app.herd.dialler_line_received(self.neighbour, line) {
-                Ok(crate::herd::links::Taken::Changed) => self.news += 1,
+                Ok(Taken::Changed) => self.news += 1,
                 Ok(_) => {}
                 Err(nonsense) => {
                     log::warn!("link from {} is cut: {nonsense}: {}", self.name, Text(line));
@@ -314,11 +307,11 @@ impl Protocol<Server> for Heard {
         }
         link.backoff.reset();
         log::info!("link from {} is up", self.name);
-        cx.io.write_with(me, |output| cx.app.herd.write_resume(id, output));
+        write(me, &self.name, cx.io, |output| cx.app.herd.write_resume(id, output));
         // A neighbour that dials in is back: no need to wait before dialling it.
         cx.app.links.dial(&cx.app.herd, id, cx.io);
         let mut liveness = Liveness::new(cx.io.now());
-        beat(me, &mut liveness, cx.io, |_| {});
+        beat(me, &self.name, &mut liveness, cx.io, |_| {});
         self.liveness = Some(liveness);
         let input = std::mem::take(&mut self.input);
         self.lines_received(me, &input, cx);
@@ -334,9 +327,7 @@ impl Protocol<Server> for Heard {
     fn event_received(&mut self, me: Token, _event: Event, cx: &mut Ctx<'_, Server>) {
         let (herd, id) = (&cx.app.herd, self.neighbour);
         let Some(liveness) = &mut self.liveness else { return };
-        if !beat(me, liveness, cx.io, |output| herd.write_here(id, output)) {
-            log::warn!("link from {} is cut: not a word from it for too long", self.name);
-        }
+        beat(me, &self.name, liveness, cx.io, |output| herd.write_here(id, output));
     }
 
     fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
@@ -349,16 +340,17 @@ impl Protocol<Server> for Heard {
     }
 }
 
-/// Does what is due for a link's life, and arranges to be called again. `false`: it is cut.
+/// Does what is due for a link's life, and arranges to be called again.
 fn beat(
     me: Token,
+    name: &str,
     liveness: &mut Liveness,
     io: &mut Io<Server>,
     heartbeat: impl FnOnce(&mut Vec<u8>),
-) -> bool {
+) {
     let now = io.now();
     if liveness.due(now) == Due::Heartbeat {
-        io.write_with(me, heartbeat);
+        write(me, name, io, heartbeat);
         liveness.told(now);
     }
     match liveness.due(now) {
@@ -366,9 +358,11 @@ fn beat(
             io.call_later(moment.saturating_duration_since(now), me, Event::Beat);
         }
         Due::Heartbeat => {}
-        Due::Lost => io.abort_connection(me),
+        Due::Lost => {
+            log::warn!("link with {name} is cut: not a word from it for too long");
+            io.abort_connection(me);
+        }
     }
-    liveness.due(now) != Due::Lost
 }
 
 fn cut(me: Token, name: &str, why: &str, cx: &mut Ctx<'_, Server>) {
@@ -380,11 +374,26 @@ fn name(herd: &Herd, id: NeighbourId) -> &str {
     herd.neighbour_server(id).map_or("", |server| &server.name)
 }
 
-fn log_sent(herd: &Herd, id: NeighbourId, text: &[u8]) {
+/// Writes to a link, and logs what it wrote.
+fn write(to: Token, name: &str, io: &mut Io<Server>, compose: impl FnOnce(&mut Vec<u8>)) {
+    io.write_with(to, |output| {
+        let start = output.len();
+        compose(output);
+        log_sent(name, output.get(start..).unwrap_or_default());
+    });
+}
+
+fn log_sent(name: &str, text: &[u8]) {
     if !log::log_enabled!(log::Level::Info) {
         return;
     }
-    for line in text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"AT ")) {
-        log::info!("{} < {}", name(herd, id), Text(line));
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        log::log!(level_of(line), "{name} < {}", Text(line));
     }
+}
+
+/// Heartbeats come every other second for as long as a link is up, and tell nothing to most readers.
+fn level_of(line: &[u8]) -> log::Level {
+    let heartbeat = line.starts_with(b"MARK ") || line.starts_with(b"HERE ");
+    if heartbeat { log::Level::Debug } else { log::Level::Info }
 }

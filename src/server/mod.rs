@@ -98,7 +98,7 @@ impl Application for Server {
     }
 
     /// What the turn changed goes to the neighbours, once, however many lines brought it; then the
-    /// turn's log lines go to the helper thread.
+    /// turn's log lines go to the log's thread.
     fn turn_end(&mut self, io: &mut Io<Self>) {
         self.links.pump(&mut self.herd, io);
         self.log.hand_over(io);

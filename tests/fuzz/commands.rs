@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use herd::herd::topology::Topology;
-use herd::herd::{CatchUp, Herd};
+use herd::herd::{Herd, Settings};
 use herd::wire::command::{
     Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
 };
@@ -67,7 +67,7 @@ const SERVER_TIME: i128 = 1_479_413_884_655_887_836;
 fn check(input: &[u8]) -> String {
     let (topology, _) = Topology::parse("one", "Alford 127.0.0.1:11550\n").unwrap();
     let me = topology.ids().next().unwrap();
-    let mut herd = Herd::new(topology, me, 1, CatchUp::On);
+    let mut herd = Herd::new(topology, me, 1, Settings { max_ahead: None, ..Settings::default() });
     let mut latest = HashMap::new();
     let mut behaviour = String::new();
     let lines = input.split(|byte| *byte == b'\n').filter(|line| line.len() <= LINE_MAX_BYTES);
@@ -120,7 +120,7 @@ fn check_reply(
     said: &IAmAt<'_>,
 ) -> char {
     let mut reply = Vec::new();
-    herd.client_heard(said, SERVER_TIME, &mut reply);
+    herd.client_heard(said, SERVER_TIME, &mut reply).expect("no limit is reached");
     assert_eq!(reply.pop(), Some(b'\n'));
     assert!(reply.len() <= PEER_LINE_MAX_BYTES);
     let difference = slow::written_difference(SERVER_TIME - said.time);

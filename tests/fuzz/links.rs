@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use herd::herd::links::{Answer, NeighbourId, ResumedFrom, Taken};
 use herd::herd::record::Record;
 use herd::herd::topology::Topology;
-use herd::herd::{CatchUp, Herd};
+use herd::herd::{Herd, Settings};
 use herd::wire::peer::{PEER_LINE_MAX_BYTES, PeerLine, parse_at, parse_peer_line};
 
 use crate::engine::{Target, replay_and_probe};
@@ -91,7 +91,7 @@ fn check(input: &[u8]) -> String {
 fn alford() -> Herd {
     let (topology, _) = Topology::parse("three", TOPOLOGY).unwrap();
     let me = topology.by_name(b"Alford").unwrap();
-    Herd::new(topology, me, IDENTITY, CatchUp::On)
+    Herd::new(topology, me, IDENTITY, Settings::default())
 }
 
 fn neighbour(herd: &Herd, name: &str) -> NeighbourId {

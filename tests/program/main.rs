@@ -3,6 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod cli;
+mod control;
+mod faults;
+mod herd;
+mod key;
+mod links;
+mod listening;
+mod logs;
+mod places;
+mod pool;
+mod protocol;
 mod smoke;
-#[expect(dead_code, reason = "shared by all, each uses a part")]
+mod stand_in;
 mod support;
+mod telnet;
+mod transcripts;
+mod upstream;

@@ -59,15 +59,19 @@ impl Drop for Folder {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Ports on which nobody listens, below those that the system gives to outgoing connections, which other
+/// tests make meanwhile. No two tests get the same.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let bound: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    bound.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id() % 10_000;
+    let port = || 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+    let ports = std::iter::repeat_with(|| u16::try_from(port()).unwrap());
+    ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
 }
 
 /// Runs `herd` with arguments to its end.
 pub fn herd(arguments: &[&str]) -> Output {
-    Command::new(HERD).args(arguments).env_remove("PLACES_API_KEY").output().unwrap()
+    run_to_end(Command::new(HERD).args(arguments))
 }
 
 /// One running process, with its standard error in a file.
@@ -140,8 +144,9 @@ pub const ALONE: Shape = &[("Solo", "")];
 
 /// A herd of real processes on ports of its own.
 pub struct Herd {
-    pub folder: Folder,
+    // Before the folder, which has to outlive the processes that write into it.
     pub servers: Vec<(String, u16, Option<Process>)>,
+    pub folder: Folder,
     /// Added to each server's command line.
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
@@ -359,4 +364,61 @@ impl Client {
         self.reader.read_to_end(&mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
+}
+
+/// Two servers, one link: where a test plays one of them by hand.
+pub const PAIR: Shape = &[("Left", "Right"), ("Right", "")];
+
+impl Client {
+    /// A connection that was accepted, or made in another way.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    /// Everything until the connection ends, in order or by a reset.
+    pub fn until_cut(&mut self) -> String {
+        let mut text = Vec::new();
+        if let Err(e) = self.reader.read_to_end(&mut text) {
+            assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset, "{e}");
+        }
+        String::from_utf8(text).unwrap()
+    }
+}
+
+impl Herd {
+    /// Whether this server knows of the client now.
+    pub fn knows(&self, name: &str, client: &str) -> bool {
+        self.say(name, &format!("WHATSAT {client} 1 1")).starts_with("AT ")
+    }
+
+    /// Stops one server in order and waits for its end.
+    pub fn stop(&mut self, name: &str) {
+        let process = self.process(name);
+        process.signal("-TERM");
+        assert_eq!(process.exit_code(), Some(0), "{name} stops in order");
+        self.kill(name);
+    }
+}
+
+impl Process {
+    /// Waits for its end. `None`: by a signal.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        eventually("the process ends", || child.try_wait().unwrap()).code()
+    }
+}
+
+/// Runs a command to its end, which has to come by itself.
+pub fn run_to_end(command: &mut Command) -> Output {
+    command.env_remove("PLACES_API_KEY").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait_with_output().unwrap()
 }

@@ -76,7 +76,7 @@ fn success(found: &[(&Town<'_>, f64)]) -> Vec<u8> {
 }
 
 /// The answer that says what is wrong. Google explains some statuses and not others.
-fn failure(status: &str, message: Option<&str>) -> Vec<u8> {
+pub fn failure(status: &str, message: Option<&str>) -> Vec<u8> {
     let message = message.map_or(String::new(), |message| {
         format!("   \"error_message\" : {},\n", json_string(message))
     });

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use super::answer::answer;
 use super::gazetteer::Gazetteer;
+use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
     Application, Ctx, DelayedCall, Factory, Io, ListenOptions, Peer, Protocol, Reactor, Reason,
-    TlsServer, Token,
+    Signal, TlsServer, Token,
 };
 use crate::server::control::{Controlled, utc};
 use crate::server::logging::{Log, LogEvent, Text};
@@ -60,6 +61,13 @@ impl Application for StandIn {
 
     fn turn_end(&mut self, io: &mut Io<Self>) {
         self.log.hand_over(io);
+    }
+
+    fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
+        match signal {
+            Signal::Hangup => self.log.reopen(),
+            Signal::Terminate | Signal::Interrupt => io.stop(),
+        }
     }
 }
 
@@ -163,8 +171,10 @@ impl Protocol<StandIn> for Connection {
         loop {
             match self.requests.receive(&mut data) {
                 Ok(Some(request)) => {
-                    self.request_received(me, &request, cx);
-                    if !request.keep_alive {
+                    let keep_alive = self.request_received(me, &request, cx);
+                    // One read can hold hundreds of requests. Whoever sends so many and waits for no
+                    // answer gets those that fit, and may ask again on another connection.
+                    if !keep_alive || cx.io.backlog(me) > HIGH_WATER_BYTES {
                         return cx.io.lose_connection(me);
                     }
                 }
@@ -174,7 +184,7 @@ impl Protocol<StandIn> for Connection {
                     let (status, reason) = (refusal.status, refusal.reason);
                     let body = format!("{reason}\n");
                     cx.io.write_with(me, |output| {
-                        write_response(output, status, reason, PLAIN, body.as_bytes(), false);
+                        write_response(output, status, reason, &[PLAIN], body.as_bytes(), false);
                     });
                     return cx.io.lose_connection(me);
                 }
@@ -196,20 +206,27 @@ impl Protocol<StandIn> for Connection {
     }
 }
 
-const PLAIN: &str = "text/plain; charset=UTF-8";
-const JSON: &str = "application/json; charset=UTF-8";
+const PLAIN: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
+const JSON: (&str, &str) = ("Content-Type", "application/json; charset=UTF-8");
+
+/// Whoever is told that a method is not allowed must be told which are (RFC 9110, section 15.5.6).
+const ALLOW: (&str, &str) = ("Allow", "GET");
 
 impl Connection {
-    fn request_received(&self, me: Token, request: &Incoming, cx: &mut Ctx<'_, StandIn>) {
+    /// Answers a request. Says whether the connection can take another one.
+    fn request_received(&self, me: Token, request: &Incoming, cx: &mut Ctx<'_, StandIn>) -> bool {
         cx.app.requests += 1;
+        // The body of an answer to HEAD would be taken for the next answer (RFC 9110, section 9.3.2).
+        let keep_alive = request.keep_alive && request.method == "GET";
         let (path, query) = query_pairs(&request.target);
-        let (status, reason, kind, body) = if request.method == "GET" {
+        let (status, reason, fields, body) = if request.method == "GET" {
             match answer(&cx.app.gazetteer, &path, &query) {
-                (200, body) => (200, "OK", JSON, body),
-                (status, body) => (status, "Not Found", PLAIN, body),
+                (200, body) => (200, "OK", [JSON].as_slice(), body),
+                (status, body) => (status, "Not Found", [JSON].as_slice(), body),
             }
         } else {
-            (405, "Method Not Allowed", PLAIN, b"only GET is answered here\n".to_vec())
+            let body = b"only GET is answered here\n".to_vec();
+            (405, "Method Not Allowed", [PLAIN, ALLOW].as_slice(), body)
         };
         // The query holds the asker's key: only the parts that are no secret are logged.
         let asked = |name: &str| {
@@ -226,7 +243,11 @@ impl Connection {
             body.len(),
         );
         cx.io.write_with(me, |output| {
-            write_response(output, status, reason, kind, &body, request.keep_alive);
+            write_response(output, status, reason, fields, &body, keep_alive);
         });
+        keep_alive
     }
 }
+
+#[cfg(test)]
+mod tests;

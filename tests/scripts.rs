@@ -1,0 +1,264 @@
+//! `scripts/herd` as its users meet it: the real manager starts real servers, each test in a run folder
+//! and on ports of its own. What runs at the end of a test, also of one that failed, is stopped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// Past it something hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A run folder, with a topology of three servers in a row.
+struct Stage {
+    folder: PathBuf,
+    ports: [u16; 3],
+}
+
+/// Ports on which nobody listens, below those that the system gives to outgoing connections (which other
+/// tests make meanwhile). No two tests get the same.
+fn free_ports() -> [u16; 3] {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 10_000).unwrap();
+    [(); 3].map(|()| {
+        let port = || 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        std::iter::repeat_with(port).find(free).unwrap()
+    })
+}
+
+/// What a command said, and how it ended.
+struct Said {
+    out: String,
+    err: String,
+    code: i32,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+            code: output.status.code().expect("ended by no signal"),
+        }
+    }
+}
+
+impl Stage {
+    fn set(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scripts-{name}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let ports = free_ports();
+        let [alford, ball, welsh] = ports;
+        let topology = format!(
+            "Alford 127.0.0.1:{alford} Ball\nBall 127.0.0.1:{ball} Welsh\nWelsh 127.0.0.1:{welsh}\n"
+        );
+        fs::write(folder.join("topology.txt"), topology).unwrap();
+        Self { folder, ports }
+    }
+
+    fn run(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herdctl"));
+        command.args(words).current_dir(&self.folder).env_remove("PLACES_API_KEY");
+        command.env("HERD_ROOT", env!("CARGO_MANIFEST_DIR")).env("HERD_RUN", self.run());
+        command
+    }
+
+    fn herd(&self, words: &[&str]) -> Said {
+        self.command(words).output().unwrap().into()
+    }
+
+    /// Starts the servers, and is content with nothing less.
+    fn start(&self) -> Said {
+        let said = self.herd(&["start", "--topology", "topology.txt"]);
+        assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+        said
+    }
+
+    /// The number in a process file.
+    fn process(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.run().join(format!("{name}.pid"))).unwrap();
+        text.split(' ').next().unwrap().to_owned()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.command(&["stop"]).output();
+    }
+}
+
+/// The cells of the line that begins with `name`.
+fn row<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
+    let line = table.lines().find(|line| line.starts_with(name)).expect(table);
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[test]
+fn a_herd_is_started_watched_talked_to_and_stopped() {
+    let stage = Stage::set("whole");
+    let said = stage.start();
+    let address = format!("127.0.0.1:{}", stage.ports[0]);
+    let pid = stage.process("Alford");
+    assert_eq!(row(&said.out, "Alford"), ["Alford", &address, &pid, "run/logs/Alford.log"]);
+    assert!(said.out.contains("Try: scripts/herd say Alford 'IAMAT "), "{}", said.out);
+
+    let said = stage.herd(&["say", "Alford", "IAMAT kiwi +34.068930-118.445127 1479413884.39"]);
+    assert!(said.out.starts_with("AT Alford +"), "{}", said.out);
+    let said = stage.herd(&["say", "Ball", "WHATSAT kiwi 10 1"]);
+    assert!(said.out.starts_with("AT Alford +") && said.out.ends_with("\n}\n\n"), "{}", said.out);
+    assert!(said.out.contains("\"name\" : \"Bel Air\""), "{}", said.out);
+
+    let said = stage.herd(&["status"]);
+    let ball = row(&said.out, "Ball");
+    assert_eq!((said.code, ball[3], ball[4], ball[6]), (0, "running", "2 of 2", "1"));
+    assert_eq!(row(&said.out, "places")[3], "running");
+    // A log is written a moment after what it tells of.
+    let deadline = Instant::now() + PATIENCE;
+    while !stage.herd(&["logs", "Alford"]).out.contains(" > IAMAT kiwi +34.068930-118.445127 ") {
+        assert!(Instant::now() < deadline, "the log of Alford lacks the IAMAT");
+    }
+
+    assert_eq!(stage.herd(&["stop"]).out, "Stopped: Alford, Ball, Welsh, places.\n");
+    let said = stage.herd(&["status"]);
+    assert_eq!(said.code, 3);
+    assert!(said.out.contains("Nothing runs."), "{}", said.out);
+    assert_eq!(stage.herd(&["stop"]).out, "Nothing runs that could be stopped.\n");
+}
+
+#[test]
+fn a_killed_server_is_told_and_brought_back_with_the_same_options() {
+    let stage = Stage::set("killed");
+    stage.start();
+    assert_eq!(stage.herd(&["kill", "Welsh"]).code, 0);
+    let said = stage.herd(&["status"]);
+    assert_eq!((said.code, row(&said.out, "Welsh")[3]), (3, "down"));
+    assert!(said.out.contains("\nBall: its link with Welsh is "), "{}", said.out);
+    assert!(stage.herd(&["kill", "Welsh"]).err.contains("Welsh does not run; these do: Alford"));
+
+    // The topology is not named again: it is that of the herd that runs.
+    let said = stage.herd(&["start", "Welsh"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(stage.herd(&["status"]).code, 0);
+}
+
+#[test]
+fn a_second_start_leaves_alone_what_runs() {
+    let stage = Stage::set("second");
+    stage.start();
+    let pid = stage.process("Ball");
+    let said = stage.start();
+    assert!(said.err.contains(&format!("Ball already runs as process {pid}.")), "{}", said.err);
+    assert_eq!(stage.process("Ball"), pid);
+    let said = stage.herd(&["restart", "Ball"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_ne!(stage.process("Ball"), pid);
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_starts() {
+    let stage = Stage::set("port");
+    let _taken = TcpListener::bind(("127.0.0.1", stage.ports[2])).unwrap();
+    let said = stage.herd(&["start", "--topology", "topology.txt"]);
+    assert_eq!(said.code, 1);
+    let expected = format!("Welsh cannot listen at 127.0.0.1:{}: another program", stage.ports[2]);
+    assert!(said.err.contains(&expected), "{}", said.err);
+    assert!(!stage.run().join("Alford.pid").exists());
+}
+
+#[test]
+fn a_stale_process_file_reaches_no_stranger() {
+    let stage = Stage::set("stale");
+    fs::create_dir_all(stage.run()).unwrap();
+    // The number is this test's own, as if the system had given it out anew since.
+    let note = format!("{} 1\n", std::process::id());
+    fs::write(stage.run().join("Ball.pid"), note).unwrap();
+    let said = stage.herd(&["stop"]);
+    assert!(said.err.contains(&format!("process {} is gone", std::process::id())), "{}", said.err);
+    assert_eq!(said.out, "Nothing runs that could be stopped.\n");
+    fs::write(stage.run().join("Ball.pid"), "rubbish").unwrap();
+    assert!(stage.start().err.contains("Ball.pid is left from earlier"));
+}
+
+#[test]
+fn a_server_that_does_not_come_up_is_told_with_its_last_words() {
+    let stage = Stage::set("upstream");
+    let said = stage.herd(&["start", "--topology", "topology.txt", "--upstream", "nobody"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("servers did not become ready"), "{}", said.err);
+    // Which one is seen to end first is not settled.
+    assert!(said.err.contains(".out:\n  herd: "), "{}", said.err);
+    assert!(said.err.contains("nobody"), "{}", said.err);
+}
+
+#[test]
+fn with_a_key_no_stand_in_is_started() {
+    let stage = Stage::set("key");
+    let mut command = stage.command(&["start", "--topology", "topology.txt", "Alford"]);
+    let said: Said = command.env("PLACES_API_KEY", "secret-key").output().unwrap().into();
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(!stage.run().join("places.pid").exists());
+    for file in fs::read_dir(stage.run().join("logs")).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(!text.contains("secret-key"), "{text}");
+    }
+    assert!(!fs::read_to_string(stage.run().join("options")).unwrap().contains("secret-key"));
+}
+
+#[test]
+fn what_is_typed_wrong_is_named() {
+    let stage = Stage::set("typed");
+    let said = stage.herd(&["start", "--topology", "topology.txt", "Alfrod"]);
+    assert!(said.err.contains("no server \"Alfrod\"; did you mean Alford?"), "{}", said.err);
+    assert_eq!(said.code, 1);
+    for (words, named) in [
+        (&["start", "--frobnicate"][..], "--frobnicate"),
+        (&["strat"][..], "\"strat\""),
+        (&["kill"][..], "kill wants one NAME"),
+        (&["say", "Alford"][..], "say wants NAME and 'LINE'"),
+        (&[][..], "which command?"),
+    ] {
+        let said = stage.herd(words);
+        assert!(said.code == 2 && said.err.contains(named), "{words:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn the_demo_gets_the_answers_it_should() {
+    let stage = Stage::set("demo");
+    let said = stage.herd(&["demo"]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    assert!(said.out.contains("\n> IAMAT kiwi.cs.ucla.edu "), "{}", said.out);
+    assert!(said.out.contains("\n< AT Alford +"), "{}", said.out);
+    let left: Vec<_> = fs::read_dir(stage.run()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["logs"]);
+}
+
+#[test]
+fn a_machine_without_cargo_is_told_what_to_do() {
+    let stage = Stage::set("cargo");
+    let tools = stage.folder.join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    for tool in ["dirname", "sh"] {
+        let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(tool));
+        symlink(found.iter().find(|path| path.exists()).unwrap(), tools.join(tool)).unwrap();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/herd");
+    let mut command = Command::new("sh");
+    command.arg(script).arg("start").env("PATH", &tools).env("CARGO_HOME", &tools);
+    command.env("CARGO_TARGET_DIR", stage.folder.join("nothing-built"));
+    let said: Said = command.output().unwrap().into();
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("cargo was not found"), "{}", said.err);
+    assert!(said.err.contains("Install Rust"), "{}", said.err);
+}
