@@ -20,6 +20,7 @@ mod corpus;
 mod cut;
 mod engine;
 mod heads;
+mod journal;
 mod json;
 mod lines;
 mod links;
@@ -37,8 +38,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use engine::{Budget, Report, Target};
 use watch::Watch;
 
-/// All of them. One for the replay of a journal belongs here too, beside the parser of its lines.
-const TARGETS: [&Target; 9] = [
+/// All of them.
+const TARGETS: [&Target; 10] = [
     &lines::TARGET,
     &commands::TARGET,
     &peer_lines::TARGET,
@@ -48,6 +49,7 @@ const TARGETS: [&Target; 9] = [
     &urls::TARGET,
     &json::TARGET,
     &topology::TARGET,
+    &journal::TARGET,
 ];
 
 /// How long all targets together run when nobody says.
