@@ -5,6 +5,7 @@
 //! failed, 2 when the words of the call were wrong.
 
 mod check;
+mod keys;
 mod options;
 mod places;
 mod serve;
@@ -18,6 +19,7 @@ herd: an application server herd on a hand-written event loop
   herd serve NAME   one server of the topology
   herd places       the stand-in for Google Places, over HTTPS
   herd check        whether a topology file is right, and what its shape means
+  herd keys DIR     the keys by which the servers of a topology know each other
 
 herd COMMAND --help says more. scripts/herd starts and stops whole herds.
 ";
@@ -65,8 +67,9 @@ fn dispatch(arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("serve") => serve::run(arguments),
         Some("places") => places::run(arguments),
         Some("check") => check::run(arguments),
+        Some("keys") => keys::run(arguments),
         Some(other) => Err(Failure::Usage(format!(
-            "unknown command {other:?}; there are serve, places and check (see herd --help)"
+            "unknown command {other:?}; there are serve, places, check and keys (see herd --help)"
         ))),
         None if arguments.contains(["-h", "--help"]) => {
             print!("{HELP}");

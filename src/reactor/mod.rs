@@ -151,6 +151,6 @@ pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats, Target};
 pub use protocol::{Application, Ctx, Factory, Peer, Protocol, Reason, Signal};
 pub use timers::DelayedCall;
-pub use tls::{TlsClient, TlsServer};
+pub use tls::{Credentials, TlsClient, TlsServer, certificates_in_pem};
 pub use token::Token;
 pub use turn::{Now, Reactor};

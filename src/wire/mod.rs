@@ -6,8 +6,10 @@
 //!
 //! Reading order: [`mod@line`] and [`telnet`] cut a connection's bytes into lines, [`command`] and
 //! [`peer`] give the lines their meaning, [`location`], [`time`] and [`decimal`] read the fields.
-//! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists.
+//! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists. [`certificate`] reads when
+//! one expires.
 
+pub mod certificate;
 pub mod command;
 pub mod decimal;
 pub mod http;
