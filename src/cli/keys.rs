@@ -43,8 +43,9 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     let renew: Vec<String> = arguments.values_from_str("--renew")?;
     let days = arguments.opt_value_from_fn("--days", days)?.unwrap_or(SERVER_DAYS);
     let dir = arguments.opt_free_from_os_str(|word| {
-        let flag = word.to_string_lossy().starts_with('-');
-        if flag { Err(format!("unknown flag {word:?}")) } else { Ok(PathBuf::from(word)) }
+        let shown = word.to_string_lossy();
+        let flag = shown.starts_with('-');
+        if flag { Err(format!("unknown flag {shown:?}")) } else { Ok(PathBuf::from(word)) }
     })?;
     nothing_left(arguments, "herd keys")?;
     let Some(dir) = dir else {

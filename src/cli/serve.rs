@@ -1,7 +1,7 @@
 //! `herd serve`: one server of the herd, from flags to a running loop.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pico_args::Arguments;
@@ -10,9 +10,11 @@ use super::Failure;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
 use crate::herd::topology::{ServerEntry, ServerId, Topology};
 use crate::herd::{CatchUp, Herd};
-use crate::reactor::{ListenOptions, Reactor, TlsClient};
+use crate::keys::ServerKeys;
+use crate::reactor::{ListenOptions, Reactor, Speech, TlsClient};
 use crate::server::client::Clients;
-use crate::server::link::Links;
+use crate::server::expiry::Expiry;
+use crate::server::link::{Links, Trust};
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
 use crate::server::places::{self, Places, QUESTION_TIMEOUT};
 use crate::server::{Server, control, random, unix_nanos};
@@ -26,6 +28,10 @@ hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order;
 its log anew.
 
   --topology FILE         who talks with whom (default topology.txt)
+  --keys DIR              the keys of this server, or of all (`herd keys DIR` makes them): links are
+                          TLS, and neighbours prove who they are; without it links are plain text
+                          and must stay on this machine
+  --clients any|tls       whether clients may speak plain text too (default any; tls needs --keys)
   --listen ADDR           listen here instead of at the address that the topology gives
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
@@ -45,6 +51,8 @@ const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 struct Options {
     name: String,
     topology: PathBuf,
+    keys: Option<PathBuf>,
+    clients: Clientele,
     listen: Option<String>,
     upstream: Upstream,
     url: Option<String>,
@@ -54,6 +62,13 @@ struct Options {
     catch_up: CatchUp,
     control: Option<PathBuf>,
     log: LogOptions,
+}
+
+/// What clients may speak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clientele {
+    Any,
+    Tls,
 }
 
 /// Runs the command with what is left of the command line, until it is stopped.
@@ -77,6 +92,8 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
 impl Options {
     fn read(mut arguments: Arguments) -> Result<Self, Failure> {
         let topology = path(&mut arguments, "--topology")?;
+        let keys = path(&mut arguments, "--keys")?;
+        let clients = arguments.opt_value_from_fn("--clients", clientele)?;
         let listen = arguments.opt_value_from_str("--listen")?;
         let upstream = arguments.opt_value_from_fn("--upstream", Upstream::parse)?;
         let url = arguments.opt_value_from_str("--places")?;
@@ -99,8 +116,18 @@ impl Options {
                 "which server? herd serve NAME, with a NAME of the topology".to_owned(),
             ));
         };
+        let clients = clients.unwrap_or(Clientele::Any);
+        if clients == Clientele::Tls && keys.is_none() {
+            return Err(Failure::Usage(
+                "--clients tls: TLS needs a certificate; give one with --keys DIR (`herd keys DIR` \
+                 makes it)"
+                    .to_owned(),
+            ));
+        }
         Ok(Self {
             name,
+            keys,
+            clients,
             topology: topology.unwrap_or_else(|| PathBuf::from(TOPOLOGY)),
             listen,
             upstream: upstream.unwrap_or(Upstream::Google),
@@ -130,25 +157,33 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         (None, Some(entry)) => address(&entry.address())?,
         (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
     };
-    let addresses = neighbour_addresses(&topology, me, listen)?;
+    let (trust, speech, expiry) = match &options.keys {
+        Some(dir) => read_keys(dir, &options)?,
+        None => {
+            let addresses = neighbour_addresses(&topology, me, listen)?;
+            (Trust::Addresses(addresses), Speech::Plain, None)
+        }
+    };
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
     let question = (places.upstream, places.url.host_field());
     let log = options.log.start(&options.name)?;
 
-    let (name, links) = (options.name, addresses.len());
-    let identity = random().max(1);
+    let name = options.name;
+    let herd = Herd::new(topology, me, random().max(1), options.catch_up);
+    let neighbours = herd.neighbours().count();
     let app = Server {
-        herd: Herd::new(topology, me, identity, options.catch_up),
-        links: Links::new(addresses),
+        links: Links::new(&herd, trust),
+        herd,
         places: Places::new(places),
         log,
         started: 0,
         clients: 0,
+        expiry,
     };
     let mut reactor = Reactor::new(app).map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
-    let listener = reactor.io().listen_tcp(listen, ListenOptions::default(), Box::new(Clients));
+    let listener = reactor.io().listen_tcp(listen, ListenOptions { speech }, Box::new(Clients));
     let listener = listener.map_err(|e| {
         format!(
             "{name} cannot listen on {listen}: {e} (is it running already? see scripts/herd status)"
@@ -158,19 +193,42 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         control::listen(&mut reactor, path)?;
     }
     reactor.io().catch_signals().map_err(|e| format!("cannot catch signals: {e}"))?;
-    let here = reactor.io().local_address(listener).unwrap_or(listen);
+    let address = reactor.io().local_address(listener).unwrap_or(listen);
     let (upstream, host) = question;
-    log::info!("{name} starts on {here} with {links} neighbours; places: {upstream} at {host}");
+    log::info!(
+        "{name} starts on {address} with {neighbours} neighbours; places: {upstream} at {host}"
+    );
+    match (&options.keys, options.clients) {
+        (None, _) => log::info!("no keys: links are plain text on this machine"),
+        (Some(_), Clientele::Any) => {
+            log::info!("links are TLS; clients may speak plain text or TLS")
+        }
+        (Some(_), Clientele::Tls) => log::info!("links are TLS; clients must speak TLS"),
+    }
     if without_key {
         log::warn!(
             "places: no key is given ({KEY_ENVIRONMENT} or --places-key-file); {upstream} may refuse"
         );
     }
     let cx = reactor.context();
+    cx.app.look_at_expiry(cx.io);
     for id in cx.app.herd.neighbours() {
         cx.app.links.dial(&cx.app.herd, id, cx.io);
     }
     Ok(reactor)
+}
+
+/// With keys: by what neighbours are known, what is spoken on the port, and when that ends.
+fn read_keys(dir: &Path, options: &Options) -> Result<(Trust, Speech, Option<Expiry>), Failure> {
+    let ServerKeys { folder, credentials, validity } = ServerKeys::read(dir, &options.name)?;
+    let wrong = |e| format!("the keys in {} are not right: {e}", folder.display());
+    let trust = Trust::Certificates(credentials.client().map_err(wrong)?);
+    let tls = credentials.server().map_err(wrong)?;
+    let speech = match options.clients {
+        Clientele::Any => Speech::Either(tls),
+        Clientele::Tls => Speech::Tls(tls),
+    };
+    Ok((trust, speech, Some(Expiry { folder, validity, looks: 0 })))
 }
 
 /// The addresses that each neighbour may come from. Links are plain text and believe an address, so
@@ -186,8 +244,9 @@ fn neighbour_addresses(
         if let Some(far) = addresses.iter().find(|ip| !ip.is_loopback()) {
             return Err(Failure::Failed(format!(
                 "the link to {} ({far}) would leave this machine in plain text, where anybody could read \
-                 and forge it; give it a loopback address such as 127.0.0.1 in the topology",
-                entry.name
+                 and forge it; make keys for the herd (`herd keys DIR`) and start each server with \
+                 --keys DIR, or give {} a loopback address such as 127.0.0.1 in the topology",
+                entry.name, entry.name
             )));
         }
         all.push(addresses);
@@ -195,7 +254,8 @@ fn neighbour_addresses(
     if !all.is_empty() && !listen.ip().to_canonical().is_loopback() {
         return Err(Failure::Failed(format!(
             "{listen} can be reached from other machines, and neighbours would be believed by their \
-             address; listen on a loopback address such as 127.0.0.1"
+             address; make keys for the herd (`herd keys DIR`) and start each server with --keys DIR, or \
+             listen on a loopback address such as 127.0.0.1"
         )));
     }
     Ok(all)
@@ -260,6 +320,14 @@ fn seconds(word: &str) -> Result<Duration, String> {
             QUESTION_TIMEOUT_MAX.as_secs()
         )
     })
+}
+
+fn clientele(word: &str) -> Result<Clientele, String> {
+    match word {
+        "any" => Ok(Clientele::Any),
+        "tls" => Ok(Clientele::Tls),
+        _ => Err(format!("--clients {word:?}: there are any and tls")),
+    }
 }
 
 fn on_or_off(word: &str) -> Result<CatchUp, String> {

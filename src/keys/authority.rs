@@ -31,7 +31,7 @@ pub struct Authority {
 impl Authority {
     /// A new one. The error is the lack of random numbers.
     pub fn generate() -> Result<Self, String> {
-        Ok(Self { key: KeyPair::generate().map_err(words)? })
+        Ok(Self { key: KeyPair::generate().map_err(|e| e.to_string())? })
     }
 
     /// The authority of this key, in PEM. The error says what is wrong with it.
@@ -51,7 +51,7 @@ impl Authority {
         let mut params = draft(AUTHORITY_NAME, validity);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let certificate = params.self_signed(&self.key).map_err(words)?;
+        let certificate = params.self_signed(&self.key).map_err(|e| e.to_string())?;
         Ok(certificate.pem())
     }
 
@@ -59,7 +59,8 @@ impl Authority {
     /// since every server dials and is dialled.
     pub fn certify(&self, name: &str, validity: Validity) -> Result<Certified, String> {
         let mut params = draft(name, validity);
-        params.subject_alt_names = vec![SanType::DnsName(name.try_into().map_err(words)?)];
+        params.subject_alt_names =
+            vec![SanType::DnsName(name.try_into().map_err(|e: rcgen::Error| e.to_string())?)];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
@@ -67,8 +68,8 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let authority = draft(AUTHORITY_NAME, validity);
         let issuer = Issuer::from_params(&authority, &self.key);
-        let key = KeyPair::generate().map_err(words)?;
-        let certificate = params.signed_by(&key, &issuer).map_err(words)?;
+        let key = KeyPair::generate().map_err(|e| e.to_string())?;
+        let certificate = params.signed_by(&key, &issuer).map_err(|e| e.to_string())?;
         Ok(Certified { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
@@ -103,8 +104,4 @@ fn draft(name: &str, validity: Validity) -> CertificateParams {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params
-}
-
-fn words(e: rcgen::Error) -> String {
-    e.to_string()
 }

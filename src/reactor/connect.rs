@@ -21,6 +21,8 @@ use super::{Application, Io, Peer, Protocol, Reason, TlsClient, Token};
 pub struct ConnectOptions {
     /// With it the connection speaks TLS, and the peer's certificate must name the host.
     pub tls: Option<TlsClient>,
+    /// The name that the peer's certificate must have, where that is not the host's.
+    pub tls_name: Option<String>,
     /// For the name's addresses to come back from the helper thread.
     pub lookup_timeout: Duration,
     /// For each address.
@@ -33,6 +35,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             tls: None,
+            tls_name: None,
             lookup_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             handshake_timeout: Duration::from_secs(5),
@@ -181,7 +184,8 @@ impl<A: Application> Io<A> {
             self.queue_flush(token);
             return true;
         };
-        match TlsSession::client(tls, &dial.host) {
+        let name = dial.options.tls_name.as_ref().unwrap_or(&dial.host);
+        match TlsSession::client(tls, name) {
             Ok(session) => {
                 connection.tls = Some(Box::new(session));
                 connection.phase = Phase::Handshaking;
@@ -210,7 +214,7 @@ impl<A: Application> Io<A> {
             }
             // Lingering was a courtesy.
             Phase::Lingering => self.end(token, Reason::Done),
-            Phase::Open | Phase::Ended => {}
+            Phase::Undecided | Phase::Open | Phase::Ended => {}
         }
     }
 }

@@ -147,6 +147,7 @@ mod token;
 mod transport;
 mod turn;
 
+pub use accept::Speech;
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats, Target};
 pub use protocol::{Application, Ctx, Factory, Peer, Protocol, Reason, Signal};

@@ -18,6 +18,9 @@ use rustls::{
 
 use super::transport::Output;
 
+/// The first byte of whoever opens a TLS connection: the type of a handshake's record.
+pub(super) const TLS_HANDSHAKE: u8 = 22;
+
 /// How a listener speaks TLS: its certificate and key.
 #[derive(Clone)]
 pub struct TlsServer(Arc<ServerConfig>);
@@ -173,10 +176,10 @@ impl TlsSession {
         Ok(Self::new(rustls::Connection::Server(session)))
     }
 
-    /// The dialling side, which checks that the certificate names `host` (a DNS name or an address).
-    pub fn client(tls: &TlsClient, host: &str) -> Result<Self, String> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("{host:?} is not a name that a certificate can carry"))?;
+    /// The dialling side, which checks that the certificate is for `name` (a DNS name or an address).
+    pub fn client(tls: &TlsClient, name: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{name:?} is not a name that a certificate can carry"))?;
         let session =
             ClientConnection::new(Arc::clone(&tls.0), name).map_err(|e| words(&e, OURS))?;
         Ok(Self::new(rustls::Connection::Client(session)))

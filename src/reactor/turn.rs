@@ -17,7 +17,8 @@ use super::connection::{Data, Phase};
 use super::helper::Returned;
 use super::io::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
 use super::limits::{
-    ACCEPT_BUDGET, EVENTS_PER_TURN, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES, STOP_TIMEOUT,
+    ACCEPT_BUDGET, EVENTS_PER_TURN, HANDSHAKE_TIMEOUT, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES,
+    STOP_TIMEOUT,
 };
 use super::signals::Signals;
 use super::transport::Stream;
@@ -269,12 +270,16 @@ impl<A: Application> Reactor<A> {
             Ok(heard) => heard,
             Err(why) => return self.io.end(token, why),
         };
+        let begins_tls = before == Phase::Undecided && connection.phase == Phase::Handshaking;
         let owes_records = connection.tls.as_ref().is_some_and(|tls| !tls.records.is_empty());
         let ending = before >= Phase::Losing && connection.read_closed;
         if before == Phase::Lingering && connection.read_closed {
             self.io.end(token, Reason::Done);
         } else if heard.made || owes_records || ending {
             self.io.queue_flush(token);
+        }
+        if begins_tls {
+            self.io.limit_phase(token, HANDSHAKE_TIMEOUT);
         }
         if heard.made {
             self.io.clear_limit(token);
@@ -319,8 +324,9 @@ impl<A: Application> Reactor<A> {
         let io = &mut self.io;
         let Some(connection) = find(&mut io.sockets, token) else { return };
         connection.in_writes = false;
-        if matches!(connection.phase, Phase::LookingUp | Phase::Connecting | Phase::Ended) {
-            return;
+        match connection.phase {
+            Phase::LookingUp | Phase::Connecting | Phase::Undecided | Phase::Ended => return,
+            Phase::Handshaking | Phase::Open | Phase::Losing | Phase::Lingering => {}
         }
         if let Err(why) = connection.flush(&mut io.spare) {
             return io.end(token, why);

@@ -5,7 +5,8 @@
 //! ([`Dialled`]); what a neighbour's changes arrive on is a connection that the neighbour dialled
 //! ([`Heard`]). Called by the reactor, and at each turn's end by [`Server`].
 //!
-//! Who may be a neighbour is decided in one place, [`Links::admits`]: today by address.
+//! Who may be a neighbour is decided in one place, [`Links::admits`]: by certificate, or without keys by
+//! address.
 
 use std::net::IpAddr;
 
@@ -13,23 +14,38 @@ use super::logging::Text;
 use super::{Event, Server, random};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
-use crate::herd::links::{Answer, NeighbourId, Pumped, Refusal, ResumedFrom};
+use crate::herd::links::{Answer, NeighbourId, Pumped, ResumedFrom};
 use crate::herd::liveness::{Due, Liveness};
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{ConnectOptions, Ctx, DelayedCall, Io, Peer, Protocol, Reason, Token};
+use crate::reactor::{
+    ConnectOptions, Ctx, DelayedCall, Io, Peer, Protocol, Reason, TlsClient, Token,
+};
 use crate::wire::line::{Input, LineReceiver};
 use crate::wire::peer::PEER_LINE_MAX_BYTES;
 
+/// By what a neighbour is known.
+pub enum Trust {
+    /// By a certificate of the herd's authority with its name. With this, links are TLS, and the server
+    /// that answers has to show its own.
+    Certificates(TlsClient),
+    /// By its address: for each neighbour those that it may come from. Links are plain text, so they
+    /// must not leave the machine.
+    Addresses(Vec<Vec<IpAddr>>),
+}
+
+/// The first byte of a TLS record that says what was wrong (RFC 8446, section 5.1): the answer of a
+/// server that speaks only TLS to one that does not.
+const TLS_ALERT: u8 = 21;
+
 /// The connections to all neighbours.
 pub struct Links {
+    trust: Trust,
     /// In the order of the herd's neighbours.
     links: Vec<Link>,
 }
 
 /// What is kept of one neighbour beside what `herd` knows.
 struct Link {
-    /// From where it may introduce itself.
-    addresses: Vec<IpAddr>,
     backoff: Backoff,
     state: State,
     /// The connection that the neighbour dialled, on which its changes arrive.
@@ -63,16 +79,20 @@ pub struct LinkStatus {
 }
 
 impl Links {
-    /// No connection yet. `addresses`: for each neighbour the addresses that it may come from.
-    pub fn new(addresses: Vec<Vec<IpAddr>>) -> Self {
-        let link = |addresses| Link {
-            addresses,
+    /// A link to each neighbour, with no connection yet.
+    pub fn new(herd: &Herd, trust: Trust) -> Self {
+        let link = |_| Link {
             backoff: Backoff::default(),
             state: State::Ended,
             heard: None,
             catching_up: None,
         };
-        Self { links: addresses.into_iter().map(link).collect() }
+        Self { trust, links: herd.neighbours().map(link).collect() }
+    }
+
+    /// Whether neighbours prove who they are.
+    pub fn have_keys(&self) -> bool {
+        matches!(self.trust, Trust::Certificates(_))
     }
 
     /// Dials a neighbour now, unless that is done or under way.
@@ -90,13 +110,18 @@ impl Links {
             State::Ended => {}
         }
         link.state = State::Dialling;
+        let mut options = ConnectOptions::default();
+        if let Trust::Certificates(tls) = &self.trust {
+            (options.tls, options.tls_name) = (Some(tls.clone()), Some(server.name.clone()));
+        }
         let dialled = Dialled {
             neighbour: id,
             name: server.name.clone(),
+            tls: options.tls.is_some(),
             lines: LineReceiver::raw(PEER_LINE_MAX_BYTES),
             liveness: Liveness::new(io.now()),
         };
-        io.connect_tcp(&server.host, server.port, ConnectOptions::default(), Box::new(dialled));
+        io.connect_tcp(&server.host, server.port, options, Box::new(dialled));
     }
 
     /// Sends each link what it lacks, as far as its output has room.
@@ -132,13 +157,29 @@ impl Links {
         Some(LinkStatus { state, backlog: herd.backlog(id), heard_from })
     }
 
-    /// Whether a connection from `peer` may introduce itself as this neighbour. The place for a proof
-    /// of identity: today a neighbour's address is believed, which is why plain links must not leave
-    /// the machine.
-    fn admits(&self, id: NeighbourId, peer: Peer) -> bool {
-        let Peer::Tcp(from) = peer else { return false };
-        let from = from.ip().to_canonical();
-        self.links.get(id.index()).is_some_and(|link| link.addresses.contains(&from))
+    /// Whether a connection may introduce itself as this neighbour; if not, why. Nothing that it says
+    /// counts: with keys only what it has proven, without them where it comes from.
+    fn admits(
+        &self,
+        id: NeighbourId,
+        name: &str,
+        me: Token,
+        io: &Io<Server>,
+    ) -> Result<(), String> {
+        match &self.trust {
+            Trust::Certificates(_) if io.peer_is(me, name) => Ok(()),
+            Trust::Certificates(_) => Err(format!(
+                "it says that it is {name}, and has shown no certificate of this herd for that name (does \
+                 {name} have its keys?)"
+            )),
+            Trust::Addresses(addresses) => {
+                let from = io.peer(me).and_then(Peer::ip);
+                let known = addresses
+                    .get(id.index())
+                    .is_some_and(|known| known.iter().any(|a| Some(*a) == from));
+                if known { Ok(()) } else { Err(format!("{name} does not live at that address")) }
+            }
+        }
     }
 }
 
@@ -147,7 +188,7 @@ impl Link {
         if let Some(sent) = &mut self.catching_up {
             *sent += pumped.records;
             if !herd.lacks_changes(id) {
-                log::info!("{} has caught up: {sent} records were sent", name(herd, id));
+                log::info!("{} has caught up: {sent} records were sent", name_of(herd, id));
                 self.catching_up = None;
             }
         }
@@ -155,21 +196,19 @@ impl Link {
 }
 
 impl Server {
-    /// Somebody says that it is a neighbour. Its address has to be one of that neighbour's; its port
-    /// is not looked at, since it is the system's choice.
+    /// Somebody says that it is a neighbour, on the connection `me`. The error says why it is not
+    /// believed.
     pub fn hello_received(
         &mut self,
-        peer: Peer,
+        me: Token,
         version: u64,
         name: &[u8],
         identity: u64,
+        io: &Io<Self>,
     ) -> Result<NeighbourId, String> {
-        let id = self.herd.neighbour_named(name).ok_or_else(|| {
-            let name = String::from_utf8_lossy(name).into_owned();
-            Refusal::NotANeighbour { name, me: self.herd.name().to_owned() }.to_string()
-        })?;
-        if !self.links.admits(id, peer) {
-            return Err(format!("{} does not live at that address", Text(name)));
+        // A name that no neighbour has is refused below, in better words.
+        if let Some(id) = self.herd.neighbour_named(name) {
+            self.links.admits(id, name_of(&self.herd, id), me, io)?;
         }
         self.herd.hello_received(version, name, identity).map_err(|refusal| refusal.to_string())
     }
@@ -179,6 +218,7 @@ impl Server {
 struct Dialled {
     neighbour: NeighbourId,
     name: String,
+    tls: bool,
     lines: LineReceiver,
     liveness: Liveness,
 }
@@ -194,6 +234,13 @@ impl Protocol<Server> for Dialled {
 
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         self.liveness.heard(cx.io.now());
+        if !self.tls && data.first() == Some(&TLS_ALERT) {
+            log::warn!(
+                "{} answers in TLS: it has keys, and this server was started without --keys",
+                self.name
+            );
+            return cx.io.abort_connection(me);
+        }
         while let Some(input) = self.lines.next(&mut data) {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
             match cx.app.herd.listener_line_received(self.neighbour, line) {
@@ -213,6 +260,15 @@ impl Protocol<Server> for Dialled {
                         link.backoff.reset();
                         link.catching_up = (behind > 0).then_some(0);
                     }
+                }
+                // Our own HELLO, refused as an invalid command is.
+                Err(_) if line.starts_with(b"? HELLO ") => {
+                    log::warn!(
+                        "{} does not take this server for its neighbour, and its log says why: do \
+                         both have keys of one authority, and the same topology?",
+                        self.name
+                    );
+                    return cx.io.abort_connection(me);
                 }
                 Err(nonsense) => {
                     log::warn!("link to {} is cut: {nonsense}: {}", self.name, Text(line));
@@ -302,7 +358,7 @@ impl Heard {
 impl Protocol<Server> for Heard {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         let id = self.neighbour;
-        name(&cx.app.herd, id).clone_into(&mut self.name);
+        name_of(&cx.app.herd, id).clone_into(&mut self.name);
         cx.io.set_urgent(me);
         let Some(link) = cx.app.links.links.get_mut(id.index()) else {
             return cx.io.abort_connection(me);
@@ -376,7 +432,7 @@ fn cut(me: Token, name: &str, why: &str, cx: &mut Ctx<'_, Server>) {
     cx.io.abort_connection(me);
 }
 
-fn name(herd: &Herd, id: NeighbourId) -> &str {
+fn name_of(herd: &Herd, id: NeighbourId) -> &str {
     herd.neighbour_server(id).map_or("", |server| &server.name)
 }
 
@@ -385,6 +441,6 @@ fn log_sent(herd: &Herd, id: NeighbourId, text: &[u8]) {
         return;
     }
     for line in text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"AT ")) {
-        log::info!("{} < {}", name(herd, id), Text(line));
+        log::info!("{} < {}", name_of(herd, id), Text(line));
     }
 }

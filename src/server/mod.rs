@@ -4,11 +4,12 @@
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] (neighbours),
-//! [`places`] (WHATSAT's HTTPS GET), [`control`] (the local socket), [`logging`]. [`stand_in`] is another
-//! application on the same reactor.
+//! [`places`] (WHATSAT's HTTPS GET), [`control`] (the local socket), [`logging`], [`expiry`]. [`stand_in`] is
+//! another application on the same reactor.
 
 pub mod client;
 pub mod control;
+pub mod expiry;
 pub mod link;
 pub mod logging;
 pub mod places;
@@ -22,6 +23,7 @@ use crate::herd::Herd;
 use crate::herd::links::NeighbourId;
 use crate::reactor::{Application, Io, Signal};
 use crate::wire::time::Nanos;
+use expiry::Expiry;
 use link::Links;
 use logging::{Log, LogEvent};
 use places::{Fetch, Places};
@@ -52,6 +54,8 @@ pub enum Event {
     IdleOver,
     /// To the application: this question has had all its time.
     QuestionOver(u64),
+    /// To the application: see how long the certificate is still valid.
+    LookAtExpiry,
     /// To the application: news of the log.
     Log(LogEvent),
 }
@@ -76,6 +80,8 @@ pub struct Server {
     pub started: Nanos,
     /// Clients connected now.
     pub clients: usize,
+    /// The end of its certificate, if it has one.
+    pub expiry: Option<Expiry>,
 }
 
 impl Application for Server {
@@ -86,6 +92,7 @@ impl Application for Server {
             Event::Dial(neighbour) => self.links.dial(&self.herd, neighbour, io),
             Event::QuestionOver(id) => self.places.question_over(id, io),
             Event::Log(event) => self.log.event_received(event),
+            Event::LookAtExpiry => self.look_at_expiry(io),
             // The first has done its work by waking the loop; the others are for connections only.
             Event::PumpAgain
             | Event::LineOver
@@ -111,6 +118,15 @@ impl Application for Server {
                 log::info!("stopping: {signal:?} received");
                 io.stop();
             }
+        }
+    }
+}
+
+impl Server {
+    /// Warns of the end of the certificate when it is near; to be called at the start, and then by itself.
+    pub fn look_at_expiry(&mut self, io: &mut Io<Self>) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.look(self.herd.name(), io);
         }
     }
 }
