@@ -157,12 +157,11 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         (None, Some(entry)) => address(&entry.address())?,
         (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
     };
-    let (trust, speech, expiry) = match &options.keys {
-        Some(dir) => read_keys(dir, &options)?,
-        None => {
-            let addresses = neighbour_addresses(&topology, me, listen)?;
-            (Trust::Addresses(addresses), Speech::Plain, None)
-        }
+    let (trust, speech, expiry) = if let Some(dir) = &options.keys {
+        read_keys(dir, &options)?
+    } else {
+        let addresses = neighbour_addresses(&topology, me, listen)?;
+        (Trust::Addresses(addresses), Speech::Plain, None)
     };
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
@@ -201,7 +200,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     match (&options.keys, options.clients) {
         (None, _) => log::info!("no keys: links are plain text on this machine"),
         (Some(_), Clientele::Any) => {
-            log::info!("links are TLS; clients may speak plain text or TLS")
+            log::info!("links are TLS; clients may speak plain text or TLS");
         }
         (Some(_), Clientele::Tls) => log::info!("links are TLS; clients must speak TLS"),
     }

@@ -62,35 +62,47 @@ enum Begun {
     Undecided(TlsServer),
 }
 
-/// Errors that say "not now" of the whole process, not of one connection. By number, for the standard
-/// library has no kinds for them: ENFILE, EMFILE, ENOBUFS, ENOMEM on Linux.
-const OUT_OF_RESOURCES: [i32; 4] = [23, 24, 105, 12];
+/// What one attempt to accept brought.
+pub(super) enum Accepted {
+    Arrival(Arrival),
+    /// Somebody who had gone again, or cannot be served.
+    Gone,
+    /// Nobody waits, or accepting pauses.
+    Nobody,
+}
 
 impl<A: Application> Io<A> {
     /// The next connection from a listener's backlog, if there is one and there is room for it.
-    pub(super) fn accept(&mut self, token: Token) -> Option<Arrival> {
+    pub(super) fn accept(&mut self, token: Token) -> Accepted {
         let full = self.stats.accepted >= self.connections_max;
-        let listener = find_listener(&mut self.sockets, token).filter(|l| !l.paused)?;
+        let listener = find_listener(&mut self.sockets, token).filter(|l| !l.paused);
+        let Some(listener) = listener else { return Accepted::Nobody };
         if full {
             self.pause_accepting(token, "the limit of connections is reached");
-            return None;
+            return Accepted::Nobody;
         }
-        loop {
-            match listener.socket.accept() {
-                Ok((stream, peer)) => {
-                    listener.told = false;
-                    match listener.speech.begin() {
-                        Ok(speech) => return Some(Arrival { stream, peer, speech }),
-                        Err(why) => log::error!("a TLS connection from {peer} is refused: {why}"),
+        match listener.socket.accept() {
+            Ok((stream, peer)) => {
+                listener.told = false;
+                match listener.speech.begin() {
+                    Ok(speech) => Accepted::Arrival(Arrival { stream, peer, speech }),
+                    Err(why) => {
+                        log::error!("a TLS connection from {peer} is refused: {why}");
+                        Accepted::Gone
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
-                Err(e) if e.raw_os_error().is_some_and(|n| OUT_OF_RESOURCES.contains(&n)) => {
-                    self.pause_accepting(token, &e.to_string());
-                    return None;
-                }
-                // The one who knocked has gone again (ECONNABORTED and its kin): the next one.
-                Err(e) => log::debug!("a connection was gone before it was accepted: {e}"),
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Accepted::Nobody,
+            // The one who knocked has gone again, or a signal came in between: the next one.
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {
+                Accepted::Gone
+            }
+            // Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM, for which the standard
+            // library has no kinds), or something that nobody has thought of: a listener that fails
+            // for good must not hold the loop.
+            Err(e) => {
+                self.pause_accepting(token, &e.to_string());
+                Accepted::Nobody
             }
         }
     }

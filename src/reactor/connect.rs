@@ -75,7 +75,7 @@ impl<A: Application> Io<A> {
             failures: Vec::new(),
         }));
         let token = self.keep(Kind::Connection(connection));
-        self.births.push((token, Handler::Protocol(protocol), Birth::Silent));
+        self.births.push_back((token, Handler::Protocol(protocol), Birth::Silent));
         if self.is_stopping() {
             self.fail_dial(token, "this server is stopping");
         } else if address.is_some() {
@@ -127,8 +127,10 @@ impl<A: Application> Io<A> {
             });
             match begun {
                 Ok(stream) => {
-                    // Not writable before the kernel says so: that is how it tells the outcome.
+                    // Not writable before the kernel says so: that is how it tells the outcome. And
+                    // what it said of the address before is not true of this one.
                     (connection.stream, connection.writable) = (Some(stream), false);
+                    (connection.readable, connection.announced) = (false, false);
                     return self.limit_phase(token, limit);
                 }
                 Err(e) => dial.failures.push((address, plain(&e))),
@@ -179,22 +181,23 @@ impl<A: Application> Io<A> {
     fn begin_speaking(&mut self, token: Token) -> bool {
         let Some(connection) = find(&mut self.sockets, token) else { return false };
         let Some(dial) = connection.dial.take() else { return false };
-        let Some(tls) = &dial.options.tls else {
-            connection.phase = Phase::Open;
-            self.queue_flush(token);
-            return true;
-        };
         let name = dial.options.tls_name.as_ref().unwrap_or(&dial.host);
-        match TlsSession::client(tls, name) {
-            Ok(session) => {
+        match dial.options.tls.as_ref().map(|tls| TlsSession::client(tls, name)).transpose() {
+            Ok(None) => connection.phase = Phase::Open,
+            Ok(Some(session)) => {
                 connection.tls = Some(Box::new(session));
                 connection.phase = Phase::Handshaking;
                 self.limit_phase(token, dial.options.handshake_timeout);
-                self.queue_flush(token);
             }
-            Err(why) => self.end(token, Reason::Tls(why)),
+            Err(why) => {
+                self.end(token, Reason::Tls(why));
+                return false;
+            }
         }
-        false
+        self.queue_flush(token);
+        // A peer that speaks first may have done so already, and its edge came with the outcome.
+        self.queue_read(token);
+        dial.options.tls.is_none()
     }
 
     /// The time limit of a connection's present phase has run out.

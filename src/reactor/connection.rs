@@ -75,8 +75,9 @@ pub(super) struct Connection {
     pub readable: bool,
     /// The kernel may take more output.
     pub writable: bool,
-    /// The kernel has announced the stream's end (or an error) behind what is still to be read.
-    pub end_announced: bool,
+    /// The kernel has announced something that a short read does not reach: the stream's end, an
+    /// error, or a mark of urgent data, at which every read stops.
+    pub announced: bool,
     /// The stream's end has been read.
     pub read_closed: bool,
     /// The handler does not want to hear at present.
@@ -108,7 +109,7 @@ impl Connection {
             accepted: false,
             readable: false,
             writable: true,
-            end_announced: false,
+            announced: false,
             read_closed: false,
             paused: false,
             choked: false,
@@ -144,7 +145,7 @@ impl Connection {
     /// Reads once and says what it means. The error ends the connection.
     pub fn hear(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Result<Heard, Reason> {
         let Some(stream) = &mut self.stream else { return Ok(Heard::default()) };
-        match receive(stream, scratch, self.end_announced) {
+        match receive(stream, scratch, self.announced) {
             Received::Nothing => {
                 self.readable = false;
                 Ok(Heard::default())
@@ -190,7 +191,8 @@ impl Connection {
         if made {
             self.phase = Phase::Open;
         }
-        self.read_closed |= closed;
+        // Whatever follows the `close_notify` is not heard, nor is it told again.
+        let closed = closed && !std::mem::replace(&mut self.read_closed, true);
         let data = if plain.is_empty() { Data::None } else { Data::Plain };
         Ok(Heard { made, data, closed })
     }
@@ -199,8 +201,9 @@ impl Connection {
     fn hear_end(&mut self) -> Result<Heard, Reason> {
         self.readable = false;
         if self.read_closed {
-            // TLS had said it before, in its own words.
-            return Ok(Heard::default());
+            // Told before, or said by TLS in its own words. After a stream's end a read no longer
+            // tells of a reset.
+            return self.failure().map_or(Ok(Heard::default()), Err);
         }
         self.read_closed = true;
         match self.phase {
@@ -219,6 +222,12 @@ impl Connection {
         }
     }
 
+    /// The error that the kernel keeps for this socket, if any: a reset that no read has told.
+    pub fn failure(&self) -> Option<Reason> {
+        let error = self.stream.as_ref()?.take_error().ok().flatten()?;
+        Some(Reason::Broken(error.to_string()))
+    }
+
     /// One attempt to hand the output to the kernel. The error ends the connection.
     pub fn flush(&mut self, spare: &mut Vec<Vec<u8>>) -> Result<(), Reason> {
         let Some(stream) = self.stream.as_mut().filter(|_| self.writable) else { return Ok(()) };
@@ -226,6 +235,11 @@ impl Connection {
             None => &mut self.output,
             Some(tls) => {
                 tls.seal(&mut self.output).map_err(Reason::Tls)?;
+                if self.phase == Phase::Losing && self.owed == 0 {
+                    // The last record, and part of the output: without it the peer must take all that
+                    // it got for truncated.
+                    tls.send_close_notify();
+                }
                 self.output.release(spare, SPARE_BUFFERS);
                 &mut tls.records
             }

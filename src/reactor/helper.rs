@@ -1,12 +1,13 @@
 //! The one helper thread, for what must block: name look-ups, slow files. Twisted's `deferToThread`.
 //!
-//! A job goes over through a bounded channel; its result comes back through another, and mio's `Waker`
-//! ends the loop's sleep. The loop never waits for the thread, and the thread never touches the loop's
-//! state. It is started with the first job, so a program that never blocks has one thread.
+//! A job goes over through a channel; its result comes back through another, and mio's `Waker` ends the
+//! loop's sleep. The loop never waits for the thread, and the thread never touches the loop's state. It
+//! is started with the first job, so a program that never blocks has one thread. What is under way, from
+//! the job's start to its result's end, is counted and bounded.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use mio::Waker;
@@ -28,7 +29,9 @@ type Job<E> = Box<dyn FnOnce() -> Returned<E> + Send>;
 /// The loop's end of the helper thread.
 pub(super) struct Helper<E> {
     waker: Arc<Waker>,
-    jobs: Option<SyncSender<Job<E>>>,
+    jobs: Option<Sender<Job<E>>>,
+    /// Jobs handed over whose results have not been taken.
+    under_way: usize,
     results: Receiver<Returned<E>>,
     results_in: Sender<Returned<E>>,
 }
@@ -36,15 +39,20 @@ pub(super) struct Helper<E> {
 impl<E: Send + 'static> Helper<E> {
     pub fn new(waker: Waker) -> Self {
         let (results_in, results) = channel();
-        Self { waker: Arc::new(waker), jobs: None, results, results_in }
+        Self { waker: Arc::new(waker), jobs: None, under_way: 0, results, results_in }
     }
 
     /// Hands a job over. `false` when too many wait already, or no thread can be had.
     pub fn defer(&mut self, job: Job<E>) -> bool {
+        if self.under_way >= HELPER_QUEUE_MAX {
+            return false;
+        }
         if self.jobs.is_none() {
             self.jobs = self.start();
         }
-        self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        self.under_way += usize::from(sent);
+        sent
     }
 
     /// Looks a name up; the answer comes back for `token`.
@@ -53,12 +61,19 @@ impl<E: Send + 'static> Helper<E> {
     }
 
     /// The next result, if one has come.
-    pub fn take_result(&self) -> Option<Returned<E>> {
-        self.results.try_recv().ok()
+    pub fn take_result(&mut self) -> Option<Returned<E>> {
+        let result = self.results.try_recv().ok()?;
+        self.under_way = self.under_way.saturating_sub(1);
+        Some(result)
     }
 
-    fn start(&self) -> Option<SyncSender<Job<E>>> {
-        let (jobs_in, jobs) = sync_channel::<Job<E>>(HELPER_QUEUE_MAX);
+    /// As many results as can be there now.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    fn start(&self) -> Option<Sender<Job<E>>> {
+        let (jobs_in, jobs) = channel::<Job<E>>();
         let (results, waker) = (self.results_in.clone(), Arc::clone(&self.waker));
         let work = move || {
             // Both ends fail only when the reactor is gone, and then so is the thread's purpose.

@@ -17,7 +17,7 @@ use slab::Slab;
 use super::accept::{Listener, ListenerSocket, Speech};
 use super::connection::{Connection, Phase};
 use super::helper::{Helper, Returned};
-use super::limits::{CONNECTIONS_MAX, HIGH_WATER_BYTES};
+use super::limits::{CONNECTIONS_MAX, DELAY_MAX, HIGH_WATER_BYTES};
 use super::signals::Signals;
 use super::timers::{DelayedCall, Timers};
 use super::{Application, Factory, Peer, Protocol, Reason, Token};
@@ -127,7 +127,7 @@ pub struct Io<A: Application> {
     /// Producers whose output has drained.
     pub(super) drained: VecDeque<Token>,
     /// Handlers born during a callback; they move in when it has returned.
-    pub(super) births: Vec<(Token, Handler<A>, Birth)>,
+    pub(super) births: VecDeque<(Token, Handler<A>, Birth)>,
     /// To flush: links first, then everybody else.
     pub(super) urgent_writes: VecDeque<Token>,
     pub(super) writes: VecDeque<Token>,
@@ -164,7 +164,7 @@ impl<A: Application> Io<A> {
             ready: VecDeque::new(),
             posted: VecDeque::new(),
             drained: VecDeque::new(),
-            births: Vec::new(),
+            births: VecDeque::new(),
             urgent_writes: VecDeque::new(),
             writes: VecDeque::new(),
             ended: VecDeque::new(),
@@ -209,7 +209,8 @@ impl<A: Application> Io<A> {
     }
 
     /// Closes the connection once its output is sent and all that is owed is settled and sent too.
-    /// Its protocol hears nothing more but `connection_lost`. One that is not made yet is aborted.
+    /// Its protocol hears no more of its peer: only events, and `connection_lost`. One that is not made
+    /// yet is aborted.
     pub fn lose_connection(&mut self, token: Token) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
         match connection.phase {
@@ -235,7 +236,7 @@ impl<A: Application> Io<A> {
     /// write side before it is settled. `false`: the connection is gone.
     pub fn owe(&mut self, token: Token) -> bool {
         let connection = find(&mut self.sockets, token).filter(|c| c.phase <= Phase::Open);
-        connection.map(|c| c.owed += 1).is_some()
+        connection.map(|c| c.owed = c.owed.saturating_add(1)).is_some()
     }
 
     /// One owed reply has been written, or never will be.
@@ -270,6 +271,7 @@ impl<A: Application> Io<A> {
     pub fn register_producer(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.producer = true;
+            self.queue_read(token);
         }
     }
 
@@ -293,7 +295,7 @@ impl<A: Application> Io<A> {
     /// Gives this connection another protocol once the running callback has returned. The new one is
     /// told `connection_made`; the old one is dropped without a word.
     pub fn switch_protocol(&mut self, token: Token, protocol: Box<dyn Protocol<A>>) {
-        self.births.push((token, Handler::Protocol(protocol), Birth::Made));
+        self.births.push_back((token, Handler::Protocol(protocol), Birth::Made));
     }
 
     // ---- Later, elsewhere, and to others ----
@@ -305,7 +307,7 @@ impl<A: Application> Io<A> {
         target: impl Into<Target>,
         event: A::Event,
     ) -> DelayedCall {
-        self.timers.add(self.now + delay, Due::Event(target.into(), event))
+        self.timers.add(self.after(delay), Due::Event(target.into(), event))
     }
 
     /// Takes a delayed call back. `false`: it has happened already.
@@ -315,7 +317,7 @@ impl<A: Application> Io<A> {
 
     /// Moves a delayed call to `delay` from now. `false`: it has happened already.
     pub fn reset(&mut self, call: DelayedCall, delay: Duration) -> bool {
-        self.timers.reset(call, self.now + delay)
+        self.timers.reset(call, self.after(delay))
     }
 
     /// Delivers `event` when no callback is running, in this turn or the next.
@@ -336,13 +338,15 @@ impl<A: Application> Io<A> {
 
     // ---- Listening, signals, stopping ----
 
-    /// Listens on `address` (port 0: the system chooses one). The error is the system's.
+    /// Listens on `address` (port 0: the system chooses one). The error is the system's, or that a stop
+    /// is under way.
     pub fn listen_tcp(
         &mut self,
         address: SocketAddr,
         options: ListenOptions,
         factory: Box<dyn Factory<A>>,
     ) -> io::Result<Token> {
+        self.refuse_when_stopping()?;
         let mut socket = TcpListener::bind(address)?;
         let token = self.next_token();
         self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
@@ -350,8 +354,10 @@ impl<A: Application> Io<A> {
         Ok(self.keep_listener(Listener::new(socket, options.speech), factory))
     }
 
-    /// Listens on a Unix socket at `path`, which must not exist. The error is the system's.
+    /// Listens on a Unix socket at `path`, which must not exist and is not removed afterwards. The error
+    /// is the system's, or that a stop is under way.
     pub fn listen_unix(&mut self, path: &Path, factory: Box<dyn Factory<A>>) -> io::Result<Token> {
+        self.refuse_when_stopping()?;
         let mut socket = UnixListener::bind(path)?;
         let token = self.next_token();
         self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
@@ -422,8 +428,13 @@ impl<A: Application> Io<A> {
 
     fn keep_listener(&mut self, listener: Listener, factory: Box<dyn Factory<A>>) -> Token {
         let token = self.keep(Kind::Listener(listener));
-        self.births.push((token, Handler::Factory(factory), Birth::Silent));
+        self.births.push_back((token, Handler::Factory(factory), Birth::Silent));
         token
+    }
+
+    /// A listener that came after the others were closed would keep the loop from ever ending.
+    fn refuse_when_stopping(&self) -> io::Result<()> {
+        if self.is_stopping() { Err(io::Error::other("this server is stopping")) } else { Ok(()) }
     }
 
     /// Queues a connection for reading, if it has something and somebody wants it.
@@ -445,10 +456,15 @@ impl<A: Application> Io<A> {
         }
     }
 
+    /// When `delay` will be over.
+    fn after(&self, delay: Duration) -> Instant {
+        self.now.checked_add(delay.min(DELAY_MAX)).unwrap_or(self.now)
+    }
+
     /// Gives the present phase a time limit, in place of the one before.
     pub(super) fn limit_phase(&mut self, token: Token, limit: Duration) {
         self.clear_limit(token);
-        let call = self.timers.add(self.now + limit, Due::PhaseOver(token));
+        let call = self.timers.add(self.after(limit), Due::PhaseOver(token));
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.timer = Some(call);
         }

@@ -40,8 +40,13 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried before giving up.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// Jobs that wait for the helper thread. Past it a job is refused at once.
+/// Jobs handed to the helper thread whose results have not been delivered. Past it a job is refused at
+/// once.
 pub const HELPER_QUEUE_MAX: usize = 1024;
+
+/// The longest delay, a hundred years; a longer one is cut to it. An instant cannot be added to without
+/// end, and "never" is a fair thing to ask for.
+pub const DELAY_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Empty output buffers kept for the next connection that has something to say, and the largest
 /// that is worth keeping. An idle connection holds no buffer at all.

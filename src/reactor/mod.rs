@@ -147,6 +147,9 @@ mod token;
 mod transport;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 pub use accept::Speech;
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats, Target};

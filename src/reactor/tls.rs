@@ -276,7 +276,7 @@ fn words(error: &rustls::Error, whose: &str) -> String {
     use rustls::CertificateError as Certificate;
     use rustls::{Error, InvalidMessage};
     match error {
-        // A bad signature is what is seen of another authority that bears the same name.
+        // A bad signature is what is shown by one that has made itself a new authority of the old name.
         Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
             format!("{whose} certificate is not signed by a trusted authority")
         }
@@ -303,3 +303,6 @@ fn words(error: &rustls::Error, whose: &str) -> String {
         other => format!("TLS: {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

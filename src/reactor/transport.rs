@@ -27,12 +27,13 @@ pub(super) enum Received {
 }
 
 /// Reads once. A read shorter than the buffer says that a stream is drained (epoll(7), question 9),
-/// which saves the read that would only answer "would block". Not so when the kernel has announced the
-/// end of the stream: that end is what the next read brings, and no new edge will come for it.
-pub(super) fn receive(stream: &mut impl Read, buffer: &mut [u8], end_announced: bool) -> Received {
+/// which saves the read that would only answer "would block". Not so when the kernel has announced
+/// something behind what is read: the stream's end, or the mark of urgent data, at which a read stops
+/// short though more has come (tcp(7)). No new edge will come for either.
+pub(super) fn receive(stream: &mut impl Read, buffer: &mut [u8], announced: bool) -> Received {
     match stream.read(buffer) {
         Ok(0) => Received::Closed,
-        Ok(length) => Received::Data { length, drained: length < buffer.len() && !end_announced },
+        Ok(length) => Received::Data { length, drained: length < buffer.len() && !announced },
         Err(e) if e.kind() == ErrorKind::WouldBlock => Received::Nothing,
         Err(e) if e.kind() == ErrorKind::Interrupted => Received::Again,
         Err(e) => Received::Failed(e),
@@ -60,7 +61,8 @@ pub(super) struct Output {
 impl Output {
     /// Bytes that are not with the kernel yet.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        // Whoever composes must only append, and is not trusted to.
+        self.bytes.len().saturating_sub(self.sent)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -132,10 +134,13 @@ impl Stream {
     /// Registers once, for both directions and for the connection's whole life: readiness is
     /// edge-triggered and kept in flags, so no interest ever changes and no system call is spent on it.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        // A telnet that interrupts sends urgent data, which `receive` has to know of.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest | Interest::PRIORITY;
         match self {
-            Self::Tcp(stream) => registry.register(stream, token, both),
-            Self::Unix(stream) => registry.register(stream, token, both),
+            Self::Tcp(stream) => registry.register(stream, token, interest),
+            Self::Unix(stream) => registry.register(stream, token, interest),
         }
     }
 

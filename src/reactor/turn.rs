@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Events;
 
+use super::accept::Accepted;
 use super::connection::{Data, Phase};
 use super::helper::Returned;
 use super::io::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
@@ -45,7 +46,7 @@ pub struct Reactor<A: Application> {
     app: A,
     io: Io<A>,
     /// The protocols and factories, each at its socket's slot.
-    handlers: Vec<Option<Handler<A>>>,
+    pub(super) handlers: Vec<Option<Handler<A>>>,
     /// What the last sleep brought.
     events: Events,
     /// The one read buffer. Data is handed to a protocol where it was read; who needs it longer copies.
@@ -198,11 +199,15 @@ impl<A: Application> Reactor<A> {
     }
 
     fn serve_helper(&mut self) {
-        // Bounded: no more can have come than were let into its queue.
-        while let Some(returned) = self.io.helper.take_result() {
-            match returned {
-                Returned::Event(target, event) => self.deliver(target, event),
-                Returned::Addresses(token, answer) => self.io.addresses_received(token, answer),
+        // Those that were under way when the step began: their wake-up is used up. A job that is begun
+        // from here brings its own.
+        for _ in 0..self.io.helper.under_way() {
+            match self.io.helper.take_result() {
+                None => return,
+                Some(Returned::Event(target, event)) => self.deliver(target, event),
+                Some(Returned::Addresses(token, answer)) => {
+                    self.io.addresses_received(token, answer);
+                }
             }
         }
     }
@@ -222,7 +227,11 @@ impl<A: Application> Reactor<A> {
 
     fn serve_listener(&mut self, listener: Token) {
         for _ in 0..ACCEPT_BUDGET {
-            let Some(arrival) = self.io.accept(listener) else { return };
+            let arrival = match self.io.accept(listener) {
+                Accepted::Arrival(arrival) => arrival,
+                Accepted::Gone => continue,
+                Accepted::Nobody => return,
+            };
             let peer = arrival.peer;
             let token = match self.io.admit(arrival) {
                 Ok(token) => token,
@@ -259,9 +268,8 @@ impl<A: Application> Reactor<A> {
         let Some(connection) = find(&mut self.io.sockets, token) else { return };
         if !connection.wants_reading() {
             // Nobody wants to hear, but a reset is not something to be heard.
-            let error = connection.stream.as_ref().and_then(|s| s.take_error().ok().flatten());
-            if let Some(e) = error.filter(|_| connection.end_announced) {
-                self.io.end(token, Reason::Broken(e.to_string()));
+            if let Some(why) = connection.failure().filter(|_| connection.announced) {
+                self.io.end(token, why);
             }
             return;
         }
@@ -351,11 +359,6 @@ impl<A: Application> Reactor<A> {
     fn finish(&mut self, token: Token) {
         let io = &mut self.io;
         let Some(connection) = find(&mut io.sockets, token) else { return };
-        if let Some(tls) = &mut connection.tls {
-            tls.send_close_notify();
-            // One attempt: whoever has all replies is not served worse for want of this record.
-            let _ = connection.flush(&mut io.spare);
-        }
         let shut = connection.stream.as_ref().map(Stream::close_write_side);
         if connection.read_closed || !matches!(shut, Some(Ok(()))) {
             return io.end(token, Reason::Done);
@@ -370,20 +373,20 @@ impl<A: Application> Reactor<A> {
     fn sweep(&mut self) {
         for _ in 0..self.io.ended.len() {
             let Some((token, why)) = self.io.ended.pop_front() else { return };
-            if let Some(connection) = find(&mut self.io.sockets, token) {
-                // Closing takes the descriptor out of the kernel's list too.
-                connection.stream = None;
-                self.io.stats.accepted -= usize::from(connection.accepted);
-            }
+            let Some(connection) = find(&mut self.io.sockets, token) else { continue };
+            // Closing takes the descriptor out of the kernel's list too.
+            connection.stream = None;
+            let accepted = usize::from(connection.accepted);
+            self.io.stats.accepted = self.io.stats.accepted.saturating_sub(accepted);
             // Births of this very turn may be for this slot.
             self.settle_births();
-            if let Some(Some(Handler::Protocol(mut protocol))) =
-                self.handlers.get_mut(token.slot()).map(Option::take)
-            {
+            if let Some(Handler::Protocol(mut protocol)) = self.move_out(token) {
                 let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
                 protocol.connection_lost(token, &why, &mut cx);
             }
             self.settle_births();
+            // A protocol that was switched in by the very last callback goes without a word.
+            self.move_out(token);
             self.io.sockets.try_remove(token.slot());
         }
     }
@@ -471,7 +474,7 @@ impl<A: Application> Reactor<A> {
 
     /// Handlers born during a callback move in, now that it has returned.
     fn settle_births(&mut self) {
-        while let Some((token, handler, birth)) = self.io.births.pop() {
+        while let Some((token, handler, birth)) = self.io.births.pop_front() {
             let lives = self
                 .io
                 .sockets
@@ -485,6 +488,10 @@ impl<A: Application> Reactor<A> {
                 call_open(handlers, app, io, token, |p, cx| p.connection_made(token, cx));
             }
         }
+    }
+
+    fn move_out(&mut self, token: Token) -> Option<Handler<A>> {
+        self.handlers.get_mut(token.slot()).and_then(Option::take)
     }
 
     fn move_in(&mut self, token: Token, handler: Handler<A>) {
@@ -504,20 +511,17 @@ fn note_event<A: Application>(io: &mut Io<A>, token: Token, event: &mio::event::
         return io.ready.push_back(token);
     };
     connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-    connection.end_announced |= event.is_read_closed() || event.is_error();
-    if event.is_writable() {
-        if connection.phase == Phase::Connecting {
-            // The outcome of connecting: to be asked for, not to be read.
-            connection.readable = true;
-        } else {
-            connection.writable = true;
-            if connection.backlog() > 0 {
-                io.queue_flush(token);
-            }
+    connection.announced |= event.is_read_closed() || event.is_error() || event.is_priority();
+    // The outcome of connecting is to be asked for, and not to be read.
+    let outcome = event.is_writable() && connection.phase == Phase::Connecting;
+    if event.is_writable() && !outcome {
+        connection.writable = true;
+        if connection.backlog() > 0 {
+            io.queue_flush(token);
         }
     }
     let connection = find(&mut io.sockets, token);
-    if let Some(connection) = connection.filter(|c| c.readable && !c.in_ready) {
+    if let Some(connection) = connection.filter(|c| (c.readable || outcome) && !c.in_ready) {
         connection.in_ready = true;
         io.ready.push_back(token);
     }

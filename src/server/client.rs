@@ -101,7 +101,7 @@ impl Protocol<Server> for Client {
                     self.talk.line_received(me, line, cx)
                 }
                 Input::TooLong(start) => self.talk.cut_off(me, start, "too long", cx),
-                Input::Telnet(answer) => self.talk.reply(me, &answer, cx),
+                Input::Telnet(answer) => self.talk.telnet_requested(me, answer, cx),
             };
             match next {
                 Next::GoOn => {}
@@ -294,6 +294,15 @@ impl Talk {
         Next::Close
     }
 
+    /// Refuses a Telnet option at once, also past replies that are waited for: after a Ctrl-C the usual
+    /// telnet hides everything until this answer, so one that came behind a WHATSAT's reply would cost
+    /// its user that reply.
+    fn telnet_requested(&self, me: Token, answer: [u8; 3], cx: &mut Ctx<'_, Server>) -> Next {
+        log_reply(self.peer, &answer);
+        cx.io.write(me, &answer);
+        Next::GoOn
+    }
+
     /// Sends a reply, or holds it behind those that are waited for. What is held is bounded: past the
     /// high-water mark the connection is not read until it has gone down.
     fn reply(&mut self, me: Token, text: &[u8], cx: &mut Ctx<'_, Server>) -> Next {
@@ -313,3 +322,6 @@ impl Talk {
 fn log_reply(peer: Peer, text: &[u8]) {
     log::info!("{peer} < {}", Text(text.strip_suffix(b"\n").unwrap_or(text)));
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,26 @@ impl Expiry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::{Now, Reactor};
+    use crate::server::alone;
+
+    #[test]
+    fn it_is_looked_at_every_day() {
+        let validity = Validity { not_before: 0, not_after: 0 };
+        let folder = PathBuf::from("keys/Solo");
+        let expiry = Some(Expiry { folder, validity, looks: 0 });
+        let mut reactor = Reactor::new(Server { expiry, ..alone() }).unwrap();
+        let looks = |reactor: &mut Reactor<Server>| reactor.app().expiry.as_ref().unwrap().looks;
+        let cx = reactor.context();
+        cx.app.look_at_expiry(cx.io);
+        let start = Now::read();
+        for day in 1..=5 {
+            assert_eq!(looks(&mut reactor), day);
+            let passed = LOOK_EVERY * u32::try_from(day).unwrap();
+            let monotonic = start.monotonic + passed;
+            reactor.advance(Now { monotonic, wall: start.wall + passed });
+        }
+    }
 
     #[test]
     fn the_end_is_warned_of_from_thirty_days_before() {

@@ -144,3 +144,34 @@ pub fn unix_nanos(moment: SystemTime) -> Nanos {
 pub fn random() -> u64 {
     RandomState::new().hash_one(0u8)
 }
+
+/// A server without neighbours, keys, log or upstream, for tests.
+#[cfg(test)]
+pub(crate) fn alone() -> Server {
+    use crate::herd::CatchUp;
+    use crate::herd::topology::Topology;
+    use crate::reactor::TlsClient;
+    use crate::wire::http::request::Url;
+    use link::Trust;
+    use places::upstream::Upstream;
+
+    let (topology, _) = Topology::parse("test", "Solo 127.0.0.1:1\n").unwrap();
+    let me = topology.by_name(b"Solo").unwrap();
+    let herd = Herd::new(topology, me, 1, CatchUp::On);
+    let places = places::Config {
+        upstream: Upstream::Google,
+        url: Url::parse("https://127.0.0.1:1").unwrap(),
+        tls: TlsClient::web().unwrap(),
+        key: None,
+        question_timeout: places::QUESTION_TIMEOUT,
+    };
+    Server {
+        links: Links::new(&herd, Trust::Addresses(Vec::new())),
+        herd,
+        places: Places::new(places),
+        log: Log::nowhere(),
+        started: 0,
+        clients: 0,
+        expiry: None,
+    }
+}

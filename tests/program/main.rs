@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod protocol;
 mod smoke;
 #[expect(dead_code, reason = "shared by all, each uses a part")]
 mod support;
+mod telnet;
+mod transcripts;

@@ -1,0 +1,171 @@
+//! What happens later or elsewhere: delayed calls, posted events, the helper thread.
+
+use std::sync::mpsc;
+
+use super::super::limits::HELPER_QUEUE_MAX;
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn delayed_calls_come_at_their_time_unless_cancelled_or_moved() {
+    let mut bench = Bench::new();
+    let io = bench.io();
+    let kept = io.call_later(2 * SECOND, Target::Application, "kept");
+    let cancelled = io.call_later(SECOND, Target::Application, "cancelled");
+    let moved = io.call_later(SECOND, Target::Application, "moved");
+    assert!(io.cancel(cancelled) && !io.cancel(cancelled));
+    assert!(io.reset(moved, 3 * SECOND));
+    bench.turn();
+    bench.assert_idle();
+    bench.later(2 * SECOND);
+    bench.turn();
+    assert_eq!(bench.heard(), ["app: kept"]);
+    assert!(!bench.io().cancel(kept) && !bench.io().reset(kept, SECOND));
+    bench.later(SECOND);
+    bench.turn();
+    assert_eq!(bench.heard(), ["app: moved"]);
+    bench.later(100 * SECOND);
+    bench.turn();
+    assert_eq!(bench.heard(), [""; 0]);
+    bench.assert_idle();
+}
+
+#[test]
+fn a_call_that_makes_another_due_at_once_starves_nobody() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::echo("server"));
+    bench.app().at_event = Some(|_, event, io| {
+        io.call_later(Duration::ZERO, Target::Application, event);
+    });
+    bench.io().call_later(Duration::ZERO, Target::Application, "again");
+    let mut client = Client::connect(address);
+    client.send(b"hello");
+    bench.until_received(&mut client, 5);
+    let turns = bench.io().stats().turns;
+    assert_eq!(bench.app().count("app: again") as u64, turns, "one a turn");
+}
+
+#[test]
+fn events_that_are_posted_for_ever_starve_nobody() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::echo("server"));
+    bench.app().at_event = Some(|_, event, io| io.post(Target::Application, event));
+    bench.io().post(Target::Application, "again");
+    let mut client = Client::connect(address);
+    client.send(b"hello");
+    bench.until_received(&mut client, 5);
+    assert_eq!(bench.app().count("app: again") as u64, bench.io().stats().turns, "one a turn");
+}
+
+#[test]
+fn a_delay_without_end_is_no_panic() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::echo("server"));
+    let never = bench.io().call_later(Duration::MAX, Target::Application, "never");
+    assert!(bench.io().reset(never, Duration::MAX));
+    let endless = ConnectOptions {
+        lookup_timeout: Duration::MAX,
+        connect_timeout: Duration::MAX,
+        ..ConnectOptions::default()
+    };
+    bench.dial_with(address, endless, Script::new("client"));
+    bench.until_heard("client: made");
+    bench.later(1_000_000 * SECOND);
+    bench.turn();
+    assert_eq!(bench.app().count("app: never"), 0);
+    bench.assert_idle();
+}
+
+#[test]
+fn an_event_reaches_its_connection_or_nobody() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| {
+        Script::new("server").on_event(|me, event, cx| {
+            cx.io.write(me, event.as_bytes());
+        })
+    });
+    let mut client = Client::connect(address);
+    bench.until_heard("server: made");
+    let server = bench.app().token("server");
+    bench.io().post(server, "posted ");
+    bench.io().call_later(SECOND, server, "called");
+    bench.until_received(&mut client, 7);
+    bench.later(SECOND);
+    bench.until_received(&mut client, 13);
+    assert_eq!(client.received, b"posted called");
+    bench.io().post(server, "too late");
+    bench.io().abort_connection(server);
+    bench.turn();
+    bench.turn();
+    assert_eq!(bench.app().count("server: too late"), 0);
+    bench.assert_idle();
+}
+
+#[test]
+fn what_a_job_on_the_helper_thread_returns_comes_back_as_an_event() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::new("server"));
+    let _client = Client::connect(address);
+    bench.until_heard("server: made");
+    let server = bench.app().token("server");
+    assert!(bench.io().defer_to_thread(Target::Application, || "for the application"));
+    assert!(bench.io().defer_to_thread(server, || "for a connection"));
+    bench.until_heard("app: for the application");
+    bench.until_heard("server: for a connection");
+    bench.assert_idle();
+
+    let (release, held) = mpsc::channel::<()>();
+    assert!(bench.io().defer_to_thread(server, move || {
+        let _ = held.recv();
+        "for one who is gone"
+    }));
+    bench.io().abort_connection(server);
+    bench.turn();
+    release.send(()).unwrap();
+    assert!(bench.io().defer_to_thread(Target::Application, || "after that"));
+    bench.until_heard("app: after that");
+    assert_eq!(bench.app().count("server: for one who is gone"), 0);
+    bench.assert_idle();
+}
+
+#[test]
+fn a_job_that_blocks_blocks_no_turn_and_only_so_many_wait_behind_it() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::echo("server"));
+    let (release, held) = mpsc::channel::<()>();
+    bench.io().defer_to_thread(Target::Application, move || {
+        let _ = held.recv();
+        "slow"
+    });
+    let accepted = (0..2 * HELPER_QUEUE_MAX)
+        .filter(|_| bench.io().defer_to_thread(Target::Application, || "quick"))
+        .count();
+    assert_eq!(accepted, HELPER_QUEUE_MAX - 1, "the slow one counts too");
+    let mut client = Client::connect(address);
+    client.send(b"hello");
+    bench.until_received(&mut client, 5);
+    assert_eq!(bench.app().count("app: slow"), 0);
+    release.send(()).unwrap();
+    bench.until("all of them", |bench| bench.app().count("app: quick") == accepted);
+    assert!(bench.io().defer_to_thread(Target::Application, || "one more"), "there is room again");
+    bench.until_heard("app: one more");
+    bench.assert_idle();
+}
+
+#[test]
+fn jobs_that_beget_jobs_starve_nobody() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::echo("server"));
+    bench.app().at_event = Some(|_, event, io| {
+        // Long enough for the thread to have the next result before this callback returns.
+        io.defer_to_thread(Target::Application, move || event);
+        std::thread::sleep(Duration::from_millis(1));
+    });
+    bench.io().defer_to_thread(Target::Application, || "again");
+    let mut client = Client::connect(address);
+    client.send(b"hello");
+    bench.until_received(&mut client, 5);
+    let (count, turns) = (bench.app().count("app: again"), bench.io().stats().turns);
+    assert!(count as u64 <= turns, "{count} results in {turns} turns");
+}
