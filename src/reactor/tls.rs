@@ -286,6 +286,9 @@ fn words(error: &rustls::Error, whose: &str) -> String {
         Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
             format!("{whose} certificate has expired")
         }
+        Error::InvalidCertificate(
+            Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. },
+        ) => format!("{whose} certificate is not for this use"),
         Error::InconsistentKeys(_) => format!("{whose} certificate is for another key"),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "TLS: what the peer speaks is no TLS".to_owned()
@@ -304,5 +307,7 @@ fn words(error: &rustls::Error, whose: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod proofs;
 #[cfg(test)]
 mod tests;
