@@ -36,8 +36,9 @@
 //!
 //! # Three rules that hold everywhere
 //!
-//! *The loop never blocks.* What must block (a name look-up, the log's file) runs on the one helper
-//! thread and comes back as an event.
+//! *The loop never blocks.* What must block (a name look-up, a slow file) runs on the one helper thread
+//! and comes back as an event. The log has a writing thread of its own, so that a log that nobody reads
+//! does not hold up the look-ups.
 //!
 //! *Everything is bounded*: lines, buffers, queues, connections, times. Each bound is a named constant
 //! with its reason.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
-use super::Failure;
 use super::options::{TOPOLOGY, nothing_left, topology};
+use super::{Failure, show};
 use crate::herd::topology::describe;
 
 const HELP: &str = "\
@@ -20,8 +20,7 @@ Exit code 1 when there is a fault.
 /// Runs the command with what is left of the command line.
 pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     if arguments.contains(["-h", "--help"]) {
-        print!("{HELP}");
-        return Ok(());
+        return show(HELP);
     }
     let parse = |value: &std::ffi::OsStr| {
         let word = value.to_string_lossy();
@@ -30,6 +29,5 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     };
     let path = arguments.opt_free_from_os_str(parse)?.unwrap_or_else(|| PathBuf::from(TOPOLOGY));
     nothing_left(arguments, "herd check")?;
-    print!("{}", describe(&topology(&path)?));
-    Ok(())
+    show(&describe(&topology(&path)?))
 }

@@ -11,6 +11,7 @@ mod places;
 mod serve;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -41,7 +42,14 @@ impl From<String> for Failure {
 
 impl From<pico_args::Error> for Failure {
     fn from(e: pico_args::Error) -> Self {
-        Self::Usage(e.to_string())
+        use pico_args::Error::{ArgumentParsingFailed, Utf8ArgumentParsingFailed};
+        match e {
+            // Our own words, which name the flag.
+            ArgumentParsingFailed { cause } | Utf8ArgumentParsingFailed { cause, .. } => {
+                Self::Usage(cause)
+            }
+            other => Self::Usage(other.to_string()),
+        }
     }
 }
 
@@ -50,14 +58,24 @@ impl From<pico_args::Error> for Failure {
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     match dispatch(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Failed(words)) => {
-            eprintln!("herd: {words}");
-            ExitCode::from(1)
+        Err(Failure::Failed(words)) => complain(&words, 1),
+        Err(Failure::Usage(words)) => complain(&words, 2),
+    }
+}
+
+fn complain(words: &str, exit_code: u8) -> ExitCode {
+    // Where this cannot be written, the exit code still tells.
+    let _ = writeln!(io::stderr(), "herd: {words}");
+    ExitCode::from(exit_code)
+}
+
+/// Prints a text to standard output. A reader that closes it early has read enough.
+fn show(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("cannot write to standard output: {e}")))
         }
-        Err(Failure::Usage(words)) => {
-            eprintln!("herd: {words}");
-            ExitCode::from(2)
-        }
+        _ => Ok(()),
     }
 }
 
@@ -71,13 +89,9 @@ fn dispatch(arguments: Vec<OsString>) -> Result<(), Failure> {
         Some(other) => Err(Failure::Usage(format!(
             "unknown command {other:?}; there are serve, places, check and keys (see herd --help)"
         ))),
-        None if arguments.contains(["-h", "--help"]) => {
-            print!("{HELP}");
-            Ok(())
-        }
+        None if arguments.contains(["-h", "--help"]) => show(HELP),
         None if arguments.contains(["-V", "--version"]) => {
-            println!("herd {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+            show(concat!("herd ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         None => {
             options::nothing_left(arguments, "herd")?;

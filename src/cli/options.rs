@@ -1,6 +1,7 @@
 //! Flags that several commands share, and the checks that all of them need.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,8 @@ pub fn nothing_left(arguments: Arguments, command: &str) -> Result<(), Failure> 
     let left: Vec<OsString> = arguments.finish();
     let Some(first) = left.first() else { return Ok(()) };
     let first = first.to_string_lossy();
-    let what = if first.starts_with('-') { "unknown flag" } else { "one word too many:" };
+    let what =
+        if first.starts_with('-') { "unknown or repeated flag" } else { "one word too many:" };
     Err(Failure::Usage(format!("{what} {first:?} (see {command} --help)")))
 }
 
@@ -37,7 +39,8 @@ pub fn topology(path: &Path) -> Result<Topology, Failure> {
     let (topology, warnings) =
         Topology::parse(&shown, &text).map_err(|e| format!("the topology is wrong\n{e}"))?;
     for warning in &warnings {
-        eprintln!("{warning}");
+        // Where this cannot be written, the work still can be done.
+        let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(topology)
 }

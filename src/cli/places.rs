@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
-use super::Failure;
 use super::options::{LogOptions, address, nothing_left, path};
+use super::{Failure, show};
 use crate::server::control;
 use crate::server::stand_in::https::StandIn;
 
@@ -30,8 +30,7 @@ const CA_OUT: &str = "places-ca.pem";
 /// Runs the command with what is left of the command line, until it is stopped.
 pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     if arguments.contains(["-h", "--help"]) {
-        print!("{HELP}");
-        return Ok(());
+        return show(HELP);
     }
     let listen: Option<String> = arguments.opt_value_from_str("--listen")?;
     let listen = address(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;

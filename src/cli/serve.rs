@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
-use super::Failure;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
+use super::{Failure, show};
 use crate::herd::topology::{ServerEntry, ServerId, Topology};
 use crate::herd::{CatchUp, Herd};
 use crate::keys::ServerKeys;
 use crate::reactor::{ListenOptions, Reactor, Speech, TlsClient};
 use crate::server::client::Clients;
 use crate::server::expiry::Expiry;
-use crate::server::link::{Links, Trust};
+use crate::server::link::Links;
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
 use crate::server::places::{self, Places, QUESTION_TIMEOUT};
+use crate::server::trust::Trust;
 use crate::server::{Server, control, random, unix_nanos};
 use crate::wire::http::request::Url;
 
@@ -74,8 +75,7 @@ enum Clientele {
 /// Runs the command with what is left of the command line, until it is stopped.
 pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     if arguments.contains(["-h", "--help"]) {
-        print!("{HELP}");
-        return Ok(());
+        return show(HELP);
     }
     let options = Options::read(arguments)?;
     let control = options.control.clone();
@@ -315,7 +315,7 @@ fn seconds(word: &str) -> Result<Duration, String> {
     let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
     duration.filter(|d| *d <= QUESTION_TIMEOUT_MAX).ok_or_else(|| {
         format!(
-            "{word:?} is no number of seconds above 0 and up to {}",
+            "--places-timeout {word:?}: a number of seconds above 0 and up to {} is needed",
             QUESTION_TIMEOUT_MAX.as_secs()
         )
     })
@@ -333,6 +333,6 @@ fn on_or_off(word: &str) -> Result<CatchUp, String> {
     match word {
         "on" => Ok(CatchUp::On),
         "off" => Ok(CatchUp::Off),
-        _ => Err(format!("{word:?}; there are on and off")),
+        _ => Err(format!("--catch-up {word:?}: there are on and off")),
     }
 }

@@ -130,10 +130,11 @@
 //! # Reading order
 //!
 //! `protocol.rs` (the nouns), `turn.rs` (the seven steps), `io.rs` (what a handler may ask for),
-//! `connection.rs` and `transport.rs` (one connection), then as you like: `accept.rs`, `connect.rs`,
-//! `timers.rs`, `helper.rs`, `signals.rs`, `tls.rs`, `token.rs`, `limits.rs`.
+//! `calling.rs` (how a handler is called), `connection.rs` and `transport.rs` (one connection), then as you
+//! like: `accept.rs`, `connect.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`, `tls.rs`, `token.rs`, `limits.rs`.
 
 mod accept;
+mod calling;
 mod connect;
 mod connection;
 mod helper;
@@ -141,6 +142,7 @@ mod io;
 pub mod limits;
 mod protocol;
 mod signals;
+mod stopping;
 mod timers;
 mod tls;
 mod token;

@@ -1,9 +1,9 @@
 //! The reactor, and one turn of its loop: the heart of the project, in the order in which it beats.
 //!
-//! `run` is `sleep` and `advance`, again and again. Only this file calls handlers: it borrows one
-//! handler out of `handlers`, and hands it the application and `Io`, three disjoint fields. A handler
-//! can therefore reach every socket but no other handler; re-entrancy is not avoided by convention, it
-//! does not type-check.
+//! `run` is `sleep` and `advance`, again and again. Handlers are called from here only (through
+//! `calling.rs`): one handler is borrowed out of `handlers`, and is handed the application and `Io`, three
+//! disjoint fields. A handler can therefore reach every socket but no other handler; re-entrancy is not
+//! avoided by convention, it does not type-check.
 //!
 //! Every queue is drained by the length that it had when its step began, so no handler can hold the
 //! turn for ever by giving itself more to do.
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::Events;
 
 use super::accept::Accepted;
+use super::calling::call_open;
 use super::connection::{Data, Phase};
 use super::helper::Returned;
-use super::io::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
+use super::io::{Due, Handler, SIGNALS, WAKER, find};
 use super::limits::{
     ACCEPT_BUDGET, EVENTS_PER_TURN, HANDSHAKE_TIMEOUT, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES,
-    STOP_TIMEOUT,
 };
 use super::signals::Signals;
 use super::transport::Stream;
-use super::{Application, Ctx, Io, Protocol, Reason, Token};
+use super::{Application, Ctx, Io, Reason, Token};
 
 /// The time of one turn, read once.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +43,8 @@ impl Now {
 
 /// An event loop with its handlers and its application. See the [module's documentation](super).
 pub struct Reactor<A: Application> {
-    app: A,
-    io: Io<A>,
+    pub(super) app: A,
+    pub(super) io: Io<A>,
     /// The protocols and factories, each at its socket's slot.
     pub(super) handlers: Vec<Option<Handler<A>>>,
     /// What the last sleep brought.
@@ -390,118 +390,6 @@ impl<A: Application> Reactor<A> {
             self.io.sockets.try_remove(token.slot());
         }
     }
-
-    /// An orderly stop, one step further if what it waits for has happened.
-    fn carry_on_stopping(&mut self) {
-        match self.io.stopping {
-            Stopping::No | Stopping::Made => return,
-            Stopping::Asked => {
-                self.close_listeners();
-                self.io.timers.add(self.io.now + STOP_TIMEOUT, Due::StopNow);
-                self.io.stopping = Stopping::Accepted;
-                self.lose_where(true);
-            }
-            Stopping::Accepted => {}
-        }
-        if self.io.stats.accepted == 0 {
-            self.io.stopping = Stopping::Made;
-            self.lose_where(false);
-        }
-    }
-
-    fn close_listeners(&mut self) {
-        for (slot, handler) in self.handlers.iter_mut().enumerate() {
-            if matches!(handler, Some(Handler::Factory(_))) {
-                *handler = None;
-                self.io.sockets.try_remove(slot);
-            }
-        }
-    }
-
-    fn lose_where(&mut self, accepted: bool) {
-        for token in self.connections() {
-            if find(&mut self.io.sockets, token).is_some_and(|c| c.accepted == accepted) {
-                self.io.lose_connection(token);
-            }
-        }
-    }
-
-    fn abort_all(&mut self) {
-        for token in self.connections() {
-            self.io.end(token, Reason::Aborted);
-        }
-    }
-
-    pub(super) fn connections(&self) -> Vec<Token> {
-        let sockets = self.io.sockets.iter();
-        sockets
-            .filter(|(_, socket)| matches!(socket.kind, Kind::Connection(_)))
-            .map(|(slot, Socket { generation, .. })| Token::new(slot, *generation))
-            .collect()
-    }
-
-    // ---- Calling handlers ----
-
-    fn deliver(&mut self, target: Target, event: A::Event) {
-        match target {
-            Target::Application => {
-                self.app.event_received(event, &mut self.io);
-                self.settle_births();
-            }
-            Target::Connection(token) => {
-                self.call(token, |protocol, cx| protocol.event_received(token, event, cx));
-            }
-        }
-    }
-
-    /// Calls a protocol, if its connection has not ended.
-    fn call(&mut self, token: Token, callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>)) {
-        if self.io.connection(token).is_some_and(|c| c.phase != Phase::Ended) {
-            call(&mut self.handlers, &mut self.app, &mut self.io, token, callback);
-        }
-        self.settle_births();
-    }
-
-    /// Calls a protocol, if its connection is open.
-    fn call_open(
-        &mut self,
-        token: Token,
-        callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>),
-    ) {
-        call_open(&mut self.handlers, &mut self.app, &mut self.io, token, callback);
-        self.settle_births();
-    }
-
-    /// Handlers born during a callback move in, now that it has returned.
-    fn settle_births(&mut self) {
-        while let Some((token, handler, birth)) = self.io.births.pop_front() {
-            let lives = self
-                .io
-                .sockets
-                .get(token.slot())
-                .is_some_and(|s| s.generation == token.generation());
-            if lives {
-                self.move_in(token, handler);
-            }
-            if lives && birth == Birth::Made {
-                let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
-                call_open(handlers, app, io, token, |p, cx| p.connection_made(token, cx));
-            }
-        }
-    }
-
-    fn move_out(&mut self, token: Token) -> Option<Handler<A>> {
-        self.handlers.get_mut(token.slot()).and_then(Option::take)
-    }
-
-    fn move_in(&mut self, token: Token, handler: Handler<A>) {
-        if self.handlers.len() <= token.slot() {
-            self.handlers.resize_with(token.slot() + 1, || None);
-        }
-        if let Some(place) = self.handlers.get_mut(token.slot()) {
-            *place = Some(handler);
-        }
-    }
 }
 
 /// What one kernel event means for one socket.
@@ -524,31 +412,5 @@ fn note_event<A: Application>(io: &mut Io<A>, token: Token, event: &mio::event::
     if let Some(connection) = connection.filter(|c| (c.readable || outcome) && !c.in_ready) {
         connection.in_ready = true;
         io.ready.push_back(token);
-    }
-}
-
-/// Calls the protocol at a token's slot. A function of the three fields, so that a caller may lend the
-/// protocol bytes out of a fourth.
-fn call<A: Application>(
-    handlers: &mut [Option<Handler<A>>],
-    app: &mut A,
-    io: &mut Io<A>,
-    token: Token,
-    callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>),
-) {
-    if let Some(Some(Handler::Protocol(protocol))) = handlers.get_mut(token.slot()) {
-        callback(protocol.as_mut(), &mut Ctx { app, io });
-    }
-}
-
-fn call_open<A: Application>(
-    handlers: &mut [Option<Handler<A>>],
-    app: &mut A,
-    io: &mut Io<A>,
-    token: Token,
-    callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>),
-) {
-    if io.connection(token).is_some_and(|c| c.phase == Phase::Open) {
-        call(handlers, app, io, token, callback);
     }
 }

@@ -62,14 +62,29 @@ struct Control {
 impl<A: Controlled> Protocol<A> for Control {
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, A>) {
         while let Some(input) = self.lines.next(&mut data) {
-            let answer = match input {
-                Input::Line(line) => answer(line, cx),
-                Input::TooLong(_) | Input::Telnet(_) => {
-                    return cx.io.abort_connection(me);
-                }
-            };
-            cx.io.write(me, format!("{answer}\n").as_bytes());
+            input_received(me, input, cx);
         }
+    }
+
+    /// A last line without LF counts, as on a client's connection.
+    fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, A>) {
+        if let Some(input) = self.lines.finish() {
+            input_received(me, input, cx);
+        }
+        cx.io.lose_connection(me);
+    }
+}
+
+fn input_received<A: Controlled>(me: Token, input: Input<'_>, cx: &mut Ctx<'_, A>) {
+    let answer = match input {
+        Input::Line(line) => answer(line, cx),
+        Input::TooLong(_) | Input::Telnet(_) => {
+            json!({ "error": format!("a line has at most {CONTROL_LINE_MAX_BYTES} bytes") })
+        }
+    };
+    cx.io.write(me, format!("{answer}\n").as_bytes());
+    if !matches!(input, Input::Line(_)) {
+        cx.io.lose_connection(me);
     }
 }
 

@@ -5,33 +5,19 @@
 //! ([`Dialled`]); what a neighbour's changes arrive on is a connection that the neighbour dialled
 //! ([`Heard`]). Called by the reactor, and at each turn's end by [`Server`].
 //!
-//! Who may be a neighbour is decided in one place, [`Links::admits`]: by certificate, or without keys by
-//! address.
-
-use std::net::IpAddr;
+//! Who is believed to be a neighbour is decided in [`trust`](super::trust).
 
 use super::logging::Text;
+use super::trust::Trust;
 use super::{Event, Server, random};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
-use crate::herd::links::{Answer, NeighbourId, Pumped, ResumedFrom};
+use crate::herd::links::{Answer, NeighbourId, Pumped, ResumedFrom, Taken};
 use crate::herd::liveness::{Due, Liveness};
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{
-    ConnectOptions, Ctx, DelayedCall, Io, Peer, Protocol, Reason, TlsClient, Token,
-};
+use crate::reactor::{Ctx, DelayedCall, Io, Protocol, Reason, Target, Token};
 use crate::wire::line::{Input, LineReceiver};
 use crate::wire::peer::PEER_LINE_MAX_BYTES;
-
-/// By what a neighbour is known.
-pub enum Trust {
-    /// By a certificate of the herd's authority with its name. With this, links are TLS, and the server
-    /// that answers has to show its own.
-    Certificates(TlsClient),
-    /// By its address: for each neighbour those that it may come from. Links are plain text, so they
-    /// must not leave the machine.
-    Addresses(Vec<Vec<IpAddr>>),
-}
 
 /// The first byte of a TLS record that says what was wrong (RFC 8446, section 5.1): the answer of a
 /// server that speaks only TLS to one that does not.
@@ -92,7 +78,7 @@ impl Links {
 
     /// Whether neighbours prove who they are.
     pub fn have_keys(&self) -> bool {
-        matches!(self.trust, Trust::Certificates(_))
+        self.trust.is_proof()
     }
 
     /// Dials a neighbour now, unless that is done or under way.
@@ -110,10 +96,7 @@ impl Links {
             State::Ended => {}
         }
         link.state = State::Dialling;
-        let mut options = ConnectOptions::default();
-        if let Trust::Certificates(tls) = &self.trust {
-            (options.tls, options.tls_name) = (Some(tls.clone()), Some(server.name.clone()));
-        }
+        let options = self.trust.dialling(&server.name);
         let dialled = Dialled {
             neighbour: id,
             name: server.name.clone(),
@@ -134,13 +117,13 @@ impl Links {
             let composed = io.write_with(token, |output| {
                 let start = output.len();
                 let pumped = herd.pump(id, output, HIGH_WATER_BYTES);
-                log_sent(herd, id, output.get(start..).unwrap_or_default());
+                log_sent(name(herd, id), output.get(start..).unwrap_or_default());
                 pumped
             });
             link.note_pumped(herd, id, composed.unwrap_or_default());
             if io.may_produce(token) && herd.lacks_changes(id) {
                 // It stopped for another reason than a full output, so nothing else will wake it.
-                io.post(super::super::reactor::Target::Application, Event::PumpAgain);
+                io.post(Target::Application, Event::PumpAgain);
             }
         }
     }
@@ -156,31 +139,6 @@ impl Links {
         let heard_from = link.heard.is_some();
         Some(LinkStatus { state, backlog: herd.backlog(id), heard_from })
     }
-
-    /// Whether a connection may introduce itself as this neighbour; if not, why. Nothing that it says
-    /// counts: with keys only what it has proven, without them where it comes from.
-    fn admits(
-        &self,
-        id: NeighbourId,
-        name: &str,
-        me: Token,
-        io: &Io<Server>,
-    ) -> Result<(), String> {
-        match &self.trust {
-            Trust::Certificates(_) if io.peer_is(me, name) => Ok(()),
-            Trust::Certificates(_) => Err(format!(
-                "it says that it is {name}, and has shown no certificate of this herd for that name (does \
-                 {name} have its keys?)"
-            )),
-            Trust::Addresses(addresses) => {
-                let from = io.peer(me).and_then(Peer::ip);
-                let known = addresses
-                    .get(id.index())
-                    .is_some_and(|known| known.iter().any(|a| Some(*a) == from));
-                if known { Ok(()) } else { Err(format!("{name} does not live at that address")) }
-            }
-        }
-    }
 }
 
 impl Link {
@@ -188,7 +146,7 @@ impl Link {
         if let Some(sent) = &mut self.catching_up {
             *sent += pumped.records;
             if !herd.lacks_changes(id) {
-                log::info!("{} has caught up: {sent} records were sent", name_of(herd, id));
+                log::info!("{} has caught up: {sent} records were sent", name(herd, id));
                 self.catching_up = None;
             }
         }
@@ -202,15 +160,15 @@ impl Server {
         &mut self,
         me: Token,
         version: u64,
-        name: &[u8],
+        said: &[u8],
         identity: u64,
         io: &Io<Self>,
     ) -> Result<NeighbourId, String> {
         // A name that no neighbour has is refused below, in better words.
-        if let Some(id) = self.herd.neighbour_named(name) {
-            self.links.admits(id, name_of(&self.herd, id), me, io)?;
+        if let Some(id) = self.herd.neighbour_named(said) {
+            self.links.trust.admits(id, name(&self.herd, id), me, io)?;
         }
-        self.herd.hello_received(version, name, identity).map_err(|refusal| refusal.to_string())
+        self.herd.hello_received(version, said, identity).map_err(|refusal| refusal.to_string())
     }
 }
 
@@ -228,8 +186,8 @@ impl Protocol<Server> for Dialled {
         cx.io.register_producer(me);
         cx.io.set_urgent(me);
         self.liveness = Liveness::new(cx.io.now());
-        cx.io.write_with(me, |output| cx.app.herd.hello(output));
-        beat(me, &mut self.liveness, cx.io, |_| {});
+        write(me, &self.name, cx.io, |output| cx.app.herd.hello(output));
+        beat(me, &self.name, &mut self.liveness, cx.io, |_| {});
     }
 
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
@@ -243,11 +201,10 @@ impl Protocol<Server> for Dialled {
         }
         while let Some(input) = self.lines.next(&mut data) {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
+            log::log!(level_of(line), "{} > {}", self.name, Text(line));
             match cx.app.herd.listener_line_received(self.neighbour, line) {
-                Ok(Answer::Hello) => log::info!("{} > {}", self.name, Text(line)),
-                Ok(Answer::Here(_)) => log::debug!("{} > {}", self.name, Text(line)),
+                Ok(Answer::Hello | Answer::Here(_)) => {}
                 Ok(Answer::Resumed(resumed)) => {
-                    log::info!("{} > {}", self.name, Text(line));
                     let from = match resumed.from {
                         ResumedFrom::Mark(mark) => format!("it has all up to change {mark}"),
                         ResumedFrom::Start => "it starts from nothing".to_owned(),
@@ -280,9 +237,7 @@ impl Protocol<Server> for Dialled {
 
     fn event_received(&mut self, me: Token, _event: Event, cx: &mut Ctx<'_, Server>) {
         let (herd, id) = (&mut cx.app.herd, self.neighbour);
-        if !beat(me, &mut self.liveness, cx.io, |output| herd.write_mark(id, output)) {
-            log::warn!("link to {} is cut: not a word from it for too long", self.name);
-        }
+        beat(me, &self.name, &mut self.liveness, cx.io, |output| herd.write_mark(id, output));
     }
 
     fn connection_lost(&mut self, _me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
@@ -290,18 +245,24 @@ impl Protocol<Server> for Dialled {
         let Some(link) = cx.app.links.links.get_mut(self.neighbour.index()) else { return };
         let was_up = matches!(link.state, State::Up(_));
         if cx.io.is_stopping() {
+            log::info!("link to {} is down: {why}", self.name);
             link.state = State::Ended;
             return;
         }
         let delay = link.backoff.next_delay(random());
         let event = Event::Dial(self.neighbour);
-        let call = cx.io.call_later(delay, crate::reactor::Target::Application, event);
+        let call = cx.io.call_later(delay, Target::Application, event);
         link.state = State::Waiting(call);
         let (name, next) = (&self.name, delay.as_millis());
         if was_up {
             log::warn!("link to {name} is down: {why}; dialling again in {next} ms");
         } else {
-            log::info!("{name} cannot be reached: {why}; dialling again in {next} ms");
+            let hint = if self.tls && matches!(why, Reason::Tls(_)) {
+                " (does it have keys, of the same authority?)"
+            } else {
+                ""
+            };
+            log::info!("{name} cannot be reached: {why}{hint}; dialling again in {next} ms");
         }
     }
 }
@@ -340,11 +301,9 @@ impl Heard {
     fn lines_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         while let Some(input) = self.lines.next(&mut data) {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
-            let heartbeat = line.starts_with(b"MARK ");
-            let level = if heartbeat { log::Level::Debug } else { log::Level::Info };
-            log::log!(level, "{} > {}", self.name, Text(line));
+            log::log!(level_of(line), "{} > {}", self.name, Text(line));
             match cx.app.herd.dialler_line_received(self.neighbour, line) {
-                Ok(crate::herd::links::Taken::Changed) => self.news += 1,
+                Ok(Taken::Changed) => self.news += 1,
                 Ok(_) => {}
                 Err(nonsense) => {
                     log::warn!("link from {} is cut: {nonsense}: {}", self.name, Text(line));
@@ -358,7 +317,7 @@ impl Heard {
 impl Protocol<Server> for Heard {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         let id = self.neighbour;
-        name_of(&cx.app.herd, id).clone_into(&mut self.name);
+        name(&cx.app.herd, id).clone_into(&mut self.name);
         cx.io.set_urgent(me);
         let Some(link) = cx.app.links.links.get_mut(id.index()) else {
             return cx.io.abort_connection(me);
@@ -370,11 +329,11 @@ impl Protocol<Server> for Heard {
         }
         link.backoff.reset();
         log::info!("link from {} is up", self.name);
-        cx.io.write_with(me, |output| cx.app.herd.write_resume(id, output));
+        write(me, &self.name, cx.io, |output| cx.app.herd.write_resume(id, output));
         // A neighbour that dials in is back: no need to wait before dialling it.
         cx.app.links.dial(&cx.app.herd, id, cx.io);
         let mut liveness = Liveness::new(cx.io.now());
-        beat(me, &mut liveness, cx.io, |_| {});
+        beat(me, &self.name, &mut liveness, cx.io, |_| {});
         self.liveness = Some(liveness);
         let input = std::mem::take(&mut self.input);
         self.lines_received(me, &input, cx);
@@ -390,9 +349,7 @@ impl Protocol<Server> for Heard {
     fn event_received(&mut self, me: Token, _event: Event, cx: &mut Ctx<'_, Server>) {
         let (herd, id) = (&cx.app.herd, self.neighbour);
         let Some(liveness) = &mut self.liveness else { return };
-        if !beat(me, liveness, cx.io, |output| herd.write_here(id, output)) {
-            log::warn!("link from {} is cut: not a word from it for too long", self.name);
-        }
+        beat(me, &self.name, liveness, cx.io, |output| herd.write_here(id, output));
     }
 
     fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
@@ -405,16 +362,17 @@ impl Protocol<Server> for Heard {
     }
 }
 
-/// Does what is due for a link's life, and arranges to be called again. `false`: it is cut.
+/// Does what is due for a link's life, and arranges to be called again.
 fn beat(
     me: Token,
+    name: &str,
     liveness: &mut Liveness,
     io: &mut Io<Server>,
     heartbeat: impl FnOnce(&mut Vec<u8>),
-) -> bool {
+) {
     let now = io.now();
     if liveness.due(now) == Due::Heartbeat {
-        io.write_with(me, heartbeat);
+        write(me, name, io, heartbeat);
         liveness.told(now);
     }
     match liveness.due(now) {
@@ -422,9 +380,11 @@ fn beat(
             io.call_later(moment.saturating_duration_since(now), me, Event::Beat);
         }
         Due::Heartbeat => {}
-        Due::Lost => io.abort_connection(me),
+        Due::Lost => {
+            log::warn!("link with {name} is cut: not a word from it for too long");
+            io.abort_connection(me);
+        }
     }
-    liveness.due(now) != Due::Lost
 }
 
 fn cut(me: Token, name: &str, why: &str, cx: &mut Ctx<'_, Server>) {
@@ -432,15 +392,30 @@ fn cut(me: Token, name: &str, why: &str, cx: &mut Ctx<'_, Server>) {
     cx.io.abort_connection(me);
 }
 
-fn name_of(herd: &Herd, id: NeighbourId) -> &str {
+fn name(herd: &Herd, id: NeighbourId) -> &str {
     herd.neighbour_server(id).map_or("", |server| &server.name)
 }
 
-fn log_sent(herd: &Herd, id: NeighbourId, text: &[u8]) {
+/// Writes to a link, and logs what it wrote.
+fn write(to: Token, name: &str, io: &mut Io<Server>, compose: impl FnOnce(&mut Vec<u8>)) {
+    io.write_with(to, |output| {
+        let start = output.len();
+        compose(output);
+        log_sent(name, output.get(start..).unwrap_or_default());
+    });
+}
+
+fn log_sent(name: &str, text: &[u8]) {
     if !log::log_enabled!(log::Level::Info) {
         return;
     }
-    for line in text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"AT ")) {
-        log::info!("{} < {}", name_of(herd, id), Text(line));
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        log::log!(level_of(line), "{name} < {}", Text(line));
     }
+}
+
+/// Heartbeats come every other second for as long as a link is up, and tell nothing to most readers.
+fn level_of(line: &[u8]) -> log::Level {
+    let heartbeat = line.starts_with(b"MARK ") || line.starts_with(b"HERE ");
+    if heartbeat { log::Level::Debug } else { log::Level::Info }
 }

@@ -1,16 +1,18 @@
-//! The log: one line an event, written in batches by the helper thread.
+//! The log: one line an event, written in batches by a thread of its own.
 //!
 //! `log` and `fern` decide what is a line and how it looks; a line ends up in a batch in memory. At the
-//! turn's end [`Log::hand_over`] gives a batch that is old or large enough to the helper thread, which
-//! makes the system calls, so neither a slow disk nor a full pipe ever holds the loop. When lines come
-//! faster than they can be written, they are dropped and counted, and the log says so itself.
+//! turn's end [`Log::hand_over`] asks the writing thread to take a batch that is old or large enough.
+//! That thread makes the system calls, so neither a slow disk nor a full pipe ever holds the loop; and
+//! it does nothing else, so neither holds a name look-up on the helper thread. When lines come faster
+//! than they can be written, they are dropped and counted, and the log says so itself.
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use super::unix_nanos;
 use crate::reactor::{Application, Io, Target};
@@ -36,8 +38,6 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum LogEvent {
     /// The lines that wait have waited long enough.
     Due,
-    /// The helper thread has written a batch, or could not.
-    Written(Result<(), String>),
 }
 
 /// Where log lines end up.
@@ -49,30 +49,42 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// Lines on their way out, between the logger and the thread that writes.
+/// Lines on their way out, and what the loop and the writing thread tell each other.
 #[derive(Default)]
 struct Batch {
     text: Vec<u8>,
     lost: u64,
+    /// The thread shall write what has gathered.
+    wanted: bool,
+    /// The thread shall open the file anew before it does.
+    reopen: bool,
+    /// The thread is writing.
+    writing: bool,
+    /// What went wrong last, while it does.
+    trouble: Option<String>,
 }
 
-/// The file, as the helper thread holds it.
+/// A batch that the loop fills and the writing thread empties.
+#[derive(Default)]
+struct Shared {
+    batch: Mutex<Batch>,
+    wanted: Condvar,
+    written: Condvar,
+}
+
+/// The file, as the writing thread holds it.
 struct Sink {
     destination: Destination,
     file: Option<File>,
+    /// The file is to be opened anew, which may take several attempts.
+    reopen: bool,
 }
 
 /// The loop's end of the log.
 pub struct Log {
-    batch: Arc<Mutex<Batch>>,
-    sink: Arc<Mutex<Sink>>,
-    /// A batch is with the helper thread.
-    writing: bool,
+    shared: Arc<Shared>,
     /// What will see to the lines that wait.
     due: Due,
-    reopen: bool,
-    /// What went wrong last, while it does.
-    trouble: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,53 +99,52 @@ impl Log {
     /// Opens the destination and makes it the program's log, from `level` on. The error says what could
     /// not be opened and why.
     pub fn start(destination: Destination, level: log::LevelFilter) -> Result<Self, String> {
-        let file = destination.open()?;
-        let log = Self::new(destination, file);
-        let batch = Arc::clone(&log.batch);
+        let shared = Arc::<Shared>::default();
+        let mut sink = Sink { file: destination.open()?, destination, reopen: false };
+        let writer = Arc::clone(&shared);
+        let work = move || {
+            loop {
+                writer.write_when_wanted(&mut sink);
+            }
+        };
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(work)
+            .map_err(|e| format!("no thread can be had for the log: {e}"))?;
+
         let format = |out: fern::FormatCallback<'_>,
                       message: &fmt::Arguments<'_>,
                       record: &log::Record<'_>| {
             out.finish(format_args!("{:5} {message}", record.level()));
         };
-        let take = move |record: &log::Record<'_>| lock(&batch).push(record.args());
+        let lines = Arc::clone(&shared);
+        let take = move |record: &log::Record<'_>| lines.lock().push(record.args());
         fern::Dispatch::new()
             .level(level)
             .format(format)
             .chain(fern::Output::call(take))
             .apply()
             .map_err(|e| format!("the log cannot be set up: {e}"))?;
-        Ok(log)
-    }
-
-    fn new(destination: Destination, file: Option<File>) -> Self {
-        Self {
-            batch: Arc::default(),
-            sink: Arc::new(Mutex::new(Sink { destination, file })),
-            writing: false,
-            due: Due::NotYet,
-            reopen: false,
-            trouble: None,
-        }
+        Ok(Self { shared, due: Due::NotYet })
     }
 
     /// A log that no line ever comes to, for tests: there is one logger in a process.
     #[cfg(test)]
     pub(crate) fn nowhere() -> Self {
-        Self::new(Destination::Stderr, None)
+        Self { shared: Arc::default(), due: Due::NotYet }
     }
 
-    /// At the turn's end: lets the helper thread write what has waited long enough.
+    /// At the turn's end: lets the writing thread take what has waited long enough.
     pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
-        let waiting = lock(&self.batch).text.len();
-        if self.writing || (waiting == 0 && !self.reopen) {
+        let mut batch = self.shared.lock();
+        // What the thread has been asked for and not yet taken needs no second asking.
+        if batch.wanted || (batch.text.is_empty() && !batch.reopen) {
             return;
         }
-        let full = waiting >= LOG_BATCH_BYTES || self.reopen;
+        let full = batch.text.len() >= LOG_BATCH_BYTES || batch.reopen;
         if full || self.due == Due::Now {
-            let (batch, sink) = (Arc::clone(&self.batch), Arc::clone(&self.sink));
-            let reopen = std::mem::take(&mut self.reopen);
-            let job = move || LogEvent::Written(lock(&sink).write(&batch, reopen)).into();
-            self.writing = io.defer_to_thread(Target::Application, job);
+            batch.wanted = true;
+            self.shared.wanted.notify_one();
             self.due = Due::NotYet;
         } else if self.due == Due::NotYet {
             io.call_later(LOG_DELAY, Target::Application, LogEvent::Due.into());
@@ -142,41 +153,54 @@ impl Log {
     }
 
     /// What [`Log::hand_over`] arranged for has happened.
-    pub fn event_received(&mut self, event: LogEvent) {
-        match event {
-            LogEvent::Due => self.due = Due::Now,
-            LogEvent::Written(result) => {
-                self.writing = false;
-                self.trouble = result.err();
-            }
-        }
+    pub fn event_received(&mut self, LogEvent::Due: LogEvent) {
+        self.due = Due::Now;
     }
 
-    /// Opens the file anew with the next batch, for those who rotate it.
+    /// Opens the file anew before the next batch, for those who rotate it.
     pub fn reopen(&mut self) {
         log::info!("the log is opened anew, as SIGHUP asks");
-        self.reopen = true;
+        self.shared.lock().reopen = true;
     }
 
-    /// Why the log is not being written, if it is not.
-    pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    /// Why the log is not being written as it should, if it is not.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.lock().trouble.clone()
     }
 
-    /// Writes the last lines, when the loop has ended. Waits for the helper thread, but not for ever.
+    /// Has the last lines written, when the loop has ended. Waits for it, but not for ever.
     pub fn last_words(&self) {
-        let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
-        loop {
-            if let Ok(mut sink) = self.sink.try_lock() {
-                // There is nobody left to tell.
-                let _ = sink.write(&self.batch, false);
-                return;
-            }
-            if Instant::now() > deadline {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let mut batch = self.shared.lock();
+        batch.wanted = true;
+        self.shared.wanted.notify_one();
+        let unwritten = |batch: &mut Batch| batch.wanted || batch.writing;
+        // Whatever came of it, there is nobody left to tell.
+        drop(self.shared.written.wait_timeout_while(batch, LAST_WORDS_TIMEOUT, unwritten));
+    }
+}
+
+impl Shared {
+    /// A lock that a panicking thread held is as good as any other: the data are bytes.
+    fn lock(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writing thread's work: sleeps until it is wanted, then writes what has gathered, once.
+    fn write_when_wanted(&self, sink: &mut Sink) {
+        let waited = self.wanted.wait_while(self.lock(), |batch| !batch.wanted);
+        let mut batch = waited.unwrap_or_else(PoisonError::into_inner);
+        let (text, lost) = (std::mem::take(&mut batch.text), std::mem::take(&mut batch.lost));
+        sink.reopen |= std::mem::take(&mut batch.reopen);
+        (batch.wanted, batch.writing) = (false, true);
+        drop(batch);
+
+        let result = sink.write(text, lost);
+
+        let mut batch = self.lock();
+        batch.writing = false;
+        batch.lost += result.lost;
+        batch.trouble = result.trouble;
+        self.written.notify_all();
     }
 }
 
@@ -207,10 +231,16 @@ impl Destination {
     }
 }
 
+/// What came of writing a batch.
+struct Written {
+    /// Lines that are lost, those of earlier batches included.
+    lost: u64,
+    trouble: Option<String>,
+}
+
 impl Sink {
-    /// Writes what has gathered. On an error the lines of this batch are lost, and counted.
-    fn write(&mut self, batch: &Mutex<Batch>, reopen: bool) -> Result<(), String> {
-        let Batch { mut text, lost } = std::mem::take(&mut *lock(batch));
+    /// Writes a batch. On an error its lines are lost, and counted.
+    fn write(&mut self, mut text: Vec<u8>, lost: u64) -> Written {
         if lost > 0 {
             let mut said = Batch::default();
             said.push(&format_args!(
@@ -218,30 +248,34 @@ impl Sink {
             ));
             text.extend_from_slice(&said.text);
         }
-        let reopened = if reopen { self.reopen() } else { Ok(()) };
+        let reopened = self.reopen_if_asked();
         let written = match &mut self.file {
             Some(file) => file.write_all(&text),
             None => io::stderr().write_all(&text),
         };
-        if written.is_err() {
-            let lines = text.split(|byte| *byte == b'\n').count().saturating_sub(1);
-            lock(batch).lost += lost + u64::try_from(lines).unwrap_or(u64::MAX);
+        match written {
+            Ok(()) => Written { lost: 0, trouble: reopened.err() },
+            Err(e) => {
+                let lines = text.split(|byte| *byte == b'\n').count().saturating_sub(1);
+                // The line that says what was lost before is no loss itself.
+                let lines = lines - usize::from(lost > 0);
+                let lost = lost + u64::try_from(lines).unwrap_or(u64::MAX);
+                Written { lost, trouble: Some(format!("the log cannot be written: {e}")) }
+            }
         }
-        written.map_err(|e| format!("the log cannot be written: {e}")).and(reopened)
     }
 
-    fn reopen(&mut self) -> Result<(), String> {
-        // When it cannot be opened, the old file goes on being written.
+    /// When the file cannot be opened, the old one goes on being written, and the next batch tries again.
+    fn reopen_if_asked(&mut self) -> Result<(), String> {
+        if !self.reopen {
+            return Ok(());
+        }
         if let Some(file) = self.destination.open()? {
             self.file = Some(file);
         }
+        self.reopen = false;
         Ok(())
     }
-}
-
-/// A lock that a panicking thread held is as good as any other: the data are bytes.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Foreign bytes as a log shows them: on one line, whatever they hold. Control characters, those that
@@ -286,79 +320,8 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 /// Separators of lines, marks of direction and invisible characters (Unicode UAX #9, TR #36).
 fn misleads(character: char) -> bool {
     matches!(character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(bytes: &[u8]) -> String {
-        Text(bytes).to_string()
-    }
-
-    #[test]
-    fn foreign_text_stays_on_its_line() {
-        assert_eq!(shown(b"IAMAT kiwi"), "IAMAT kiwi");
-        assert_eq!(
-            shown(b"a\n2026-01-01 forged\r\x1b[2J\0"),
-            "a\\n2026-01-01 forged\\r\\u{1b}[2J\\u{0}"
-        );
-        assert_eq!(shown("é\u{85}\u{202e}\u{2028}".as_bytes()), "é\\u{85}\\u{202e}\\u{2028}");
-        assert_eq!(shown(b"\xff\xfe\\x41"), "\\xff\\xfe\\\\x41");
-    }
-
-    #[test]
-    fn long_text_is_cut_with_its_length() {
-        let text = shown(&[b'x'; 16_384]);
-        assert!(text.ends_with("x... (16384 bytes)"), "{text}");
-        assert_eq!(text.len(), LOGGED_TEXT_MAX_BYTES + "... (16384 bytes)".len());
-        assert_eq!(shown(&[b'x'; LOGGED_TEXT_MAX_BYTES]).len(), LOGGED_TEXT_MAX_BYTES);
-    }
-
-    #[test]
-    fn a_message_is_one_line_with_its_time_even_if_it_holds_two() {
-        let mut batch = Batch::default();
-        batch.push(&format_args!("INFO  one\nINFO  two"));
-        let text = String::from_utf8(batch.text).unwrap();
-        assert_eq!(text.lines().count(), 1);
-        assert!(text.ends_with("Z INFO  one?INFO  two\n"), "{text}");
-    }
-
-    #[test]
-    fn lines_beyond_the_bound_are_counted_not_kept() {
-        let mut batch = Batch::default();
-        let long = "x".repeat(1 << 20);
-        for _ in 0..10 {
-            batch.push(&format_args!("{long}"));
-        }
-        assert!(batch.text.len() < LOG_WAITING_MAX_BYTES + (1 << 20) + 64);
-        assert_eq!(batch.lost, 6);
-    }
-
-    #[test]
-    fn a_full_disk_is_told_and_what_was_lost_is_said_when_it_is_over() {
-        let full = Path::new("/dev/full");
-        if !full.exists() {
-            return;
-        }
-        let batch = Mutex::new(Batch::default());
-        let mut sink = Sink {
-            destination: Destination::File(full.to_path_buf()),
-            file: File::options().append(true).open(full).ok(),
-        };
-        lock(&batch).push(&format_args!("one"));
-        lock(&batch).push(&format_args!("two"));
-        let error = sink.write(&batch, false).unwrap_err();
-        assert!(error.contains("No space left"), "{error}");
-        let path = std::env::temp_dir().join(format!("herd-log-{}", std::process::id()));
-        sink.destination = Destination::File(path.clone());
-        lock(&batch).push(&format_args!("three"));
-        sink.write(&batch, true).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(text.contains("three") && text.contains("2 lines are missing here"), "{text}");
-    }
-
-    use std::path::Path;
-}
+mod tests;

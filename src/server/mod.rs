@@ -3,7 +3,7 @@
 //! The only part that knows both sides: sockets through `reactor`, meaning through `wire` and `herd`.
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
-//! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] (neighbours),
+//! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`] (neighbours),
 //! [`places`] (WHATSAT's HTTPS GET), [`control`] (the local socket), [`logging`], [`expiry`]. [`stand_in`] is
 //! another application on the same reactor.
 
@@ -15,6 +15,7 @@ pub mod logging;
 pub mod places;
 pub mod replies;
 pub mod stand_in;
+pub mod trust;
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -105,7 +106,7 @@ impl Application for Server {
     }
 
     /// What the turn changed goes to the neighbours, once, however many lines brought it; then the
-    /// turn's log lines go to the helper thread.
+    /// turn's log lines go to the log's thread.
     fn turn_end(&mut self, io: &mut Io<Self>) {
         self.links.pump(&mut self.herd, io);
         self.log.hand_over(io);
@@ -152,8 +153,8 @@ pub(crate) fn alone() -> Server {
     use crate::herd::topology::Topology;
     use crate::reactor::TlsClient;
     use crate::wire::http::request::Url;
-    use link::Trust;
     use places::upstream::Upstream;
+    use trust::Trust;
 
     let (topology, _) = Topology::parse("test", "Solo 127.0.0.1:1\n").unwrap();
     let me = topology.by_name(b"Solo").unwrap();

@@ -3,9 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod cli;
+mod control;
+mod herd;
+mod links;
+mod listening;
+mod logs;
 mod protocol;
 mod smoke;
-#[expect(dead_code, reason = "shared by all, each uses a part")]
 mod support;
 mod telnet;
 mod transcripts;

@@ -364,3 +364,40 @@ impl Client {
         String::from_utf8(text).unwrap()
     }
 }
+
+/// Two servers, one link: where a test plays one of them by hand.
+pub const PAIR: Shape = &[("Left", "Right"), ("Right", "")];
+
+impl Client {
+    /// A connection that was accepted, or made in another way.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    /// Everything until the connection ends, in order or by a reset.
+    pub fn until_cut(&mut self) -> String {
+        let mut text = Vec::new();
+        if let Err(e) = self.reader.read_to_end(&mut text) {
+            assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset, "{e}");
+        }
+        String::from_utf8(text).unwrap()
+    }
+}
+
+impl Herd {
+    /// Whether this server knows of the client now.
+    pub fn knows(&self, name: &str, client: &str) -> bool {
+        self.say(name, &format!("WHATSAT {client} 1 1")).starts_with("AT ")
+    }
+
+    /// Stops one server in order and waits for its end.
+    pub fn stop(&mut self, name: &str) {
+        let process = self.process(name);
+        process.signal("-TERM");
+        assert!(process.child.wait().unwrap().success(), "{name} stops with exit code 0");
+        self.kill(name);
+    }
+}

@@ -1,0 +1,61 @@
+//! An orderly stop: who goes first, and what is waited for.
+//!
+//! Listeners close at once; accepted connections are lost as soon as their replies are sent; only then
+//! those that we made, because a reply may still depend on what they bring. Called at the end of each
+//! turn, and once by a delayed call when all this takes too long.
+
+use super::io::{Due, Handler, Kind, Socket, Stopping, find};
+use super::limits::STOP_TIMEOUT;
+use super::turn::Reactor;
+use super::{Application, Reason, Token};
+
+impl<A: Application> Reactor<A> {
+    /// An orderly stop, one step further if what it waits for has happened.
+    pub(super) fn carry_on_stopping(&mut self) {
+        match self.io.stopping {
+            Stopping::No | Stopping::Made => return,
+            Stopping::Asked => {
+                self.close_listeners();
+                self.io.timers.add(self.io.now + STOP_TIMEOUT, Due::StopNow);
+                self.io.stopping = Stopping::Accepted;
+                self.lose_where(true);
+            }
+            Stopping::Accepted => {}
+        }
+        if self.io.stats.accepted == 0 {
+            self.io.stopping = Stopping::Made;
+            self.lose_where(false);
+        }
+    }
+
+    fn close_listeners(&mut self) {
+        for (slot, handler) in self.handlers.iter_mut().enumerate() {
+            if matches!(handler, Some(Handler::Factory(_))) {
+                *handler = None;
+                self.io.sockets.try_remove(slot);
+            }
+        }
+    }
+
+    fn lose_where(&mut self, accepted: bool) {
+        for token in self.connections() {
+            if find(&mut self.io.sockets, token).is_some_and(|c| c.accepted == accepted) {
+                self.io.lose_connection(token);
+            }
+        }
+    }
+
+    pub(super) fn abort_all(&mut self) {
+        for token in self.connections() {
+            self.io.end(token, Reason::Aborted);
+        }
+    }
+
+    pub(super) fn connections(&self) -> Vec<Token> {
+        let sockets = self.io.sockets.iter();
+        sockets
+            .filter(|(_, socket)| matches!(socket.kind, Kind::Connection(_)))
+            .map(|(slot, Socket { generation, .. })| Token::new(slot, *generation))
+            .collect()
+    }
+}

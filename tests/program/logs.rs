@@ -1,0 +1,347 @@
+//! The log: what is in it, what cannot be forged in it, and what becomes of the service when it cannot
+//! be written.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use super::support::{ALONE, Client, HERD, Herd, PAIR, Process, control, eventually};
+
+const KIWI: &str = "IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
+
+/// A log line's level and message; its time has to be UTC to the microsecond.
+fn parts(line: &str) -> (&str, &str) {
+    let (time, rest) = line.split_once(' ').unwrap_or_default();
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000000Z", "{line:?}");
+    let (level, message) = rest.split_at_checked(6).unwrap_or_else(|| panic!("{line:?}"));
+    assert!(["ERROR ", "WARN  ", "INFO  ", "DEBUG "].contains(&level), "{line:?}");
+    (level.trim_end(), message)
+}
+
+/// The messages of a log from `first` to `last`, both included.
+fn messages<'a>(log: &'a str, first: &str, last: &str) -> Vec<&'a str> {
+    assert!(log.ends_with('\n'), "{log:?}");
+    let all: Vec<_> = log.lines().map(|line| parts(line).1).collect();
+    let place = |text: &str| all.iter().position(|message| message.starts_with(text));
+    let (Some(start), Some(end)) = (place(first), place(last)) else {
+        panic!("from {first:?} to {last:?}: {log}")
+    };
+    all[start..=end].to_vec()
+}
+
+/// What one conversation, sent at once, leaves in the log of a server that stops after it.
+fn logged(said: &[u8]) -> (String, Vec<String>) {
+    let mut herd = Herd::start(ALONE);
+    let mut client = herd.connect("Solo");
+    let me = client.stream.local_addr().unwrap().to_string();
+    client.send(said);
+    client.finish();
+    let mut replies = Vec::new();
+    client.stream.read_to_end(&mut replies).unwrap();
+    herd.stop("Solo");
+    let log = fs::read(herd.folder.path("logs/Solo.log")).unwrap();
+    // One line an event and nothing else: printable ASCII, whatever was said.
+    assert!(log.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\n'), "{log:?}");
+    let log = String::from_utf8(log).unwrap();
+    let end = format!("{me} disconnected");
+    let lines = messages(&log, &format!("{me} connected"), &end).into_iter();
+    let strip = |line: &str| line.strip_prefix(&me).unwrap_or(line).trim_start().to_owned();
+    (log.clone(), lines.map(strip).collect())
+}
+
+#[test]
+fn every_line_in_and_out_is_logged_with_who_and_which_way() {
+    let (log, lines) =
+        logged(format!("{KIWI}\r\nWHATSAT nobody 1 1\n\n hello  \nIAMAT").as_bytes());
+    let at_line = lines[2].strip_prefix("< ").unwrap();
+    assert!(at_line.starts_with("AT Solo +") && at_line.ends_with(&KIWI[5..]), "{at_line}");
+    let expected = [
+        "connected",
+        &format!("> {KIWI}"),
+        &format!("< {at_line}"),
+        "> WHATSAT nobody 1 1",
+        "< ? WHATSAT nobody 1 1",
+        "> ",
+        "< ? ",
+        ">  hello  ",
+        "< ?  hello  ",
+        "> IAMAT",
+        "< ? IAMAT",
+        "disconnected: closed in order",
+    ];
+    assert_eq!(lines, expected.map(|line| line.trim_start().to_owned()));
+    let first = parts(log.lines().next().unwrap()).1;
+    assert!(first.starts_with("Solo starts on 127.0.0.1:"), "{first}");
+    assert!(first.contains(" with 0 neighbours; places: google at 127.0.0.1:"), "{first}");
+    let all = messages(&log, "Solo starts", "Solo has stopped");
+    assert_eq!(all[all.len() - 2], "stopping: Terminate received");
+}
+
+#[test]
+fn nobody_can_forge_a_line() {
+    let forged = "2026-01-01T00:00:00.000000Z INFO  Solo has stopped";
+    for (separator, shown) in [
+        ("\r", "\\r"),
+        ("\x0b", "\\u{b}"),
+        ("\x0c", "\\u{c}"),
+        ("\0", "\\u{0}"),
+        ("\x1b[2K\x1b[1A", "\\u{1b}[2K\\u{1b}[1A"),
+        ("\x7f\x08", "\\u{7f}\\u{8}"),
+        ("\u{85}", "\\u{85}"),
+        ("\u{2028}\u{2029}", "\\u{2028}\\u{2029}"),
+        ("\u{202e}\u{61c}\u{2066}", "\\u{202e}\\u{61c}\\u{2066}"),
+        ("\\n", "\\\\n"),
+    ] {
+        let (log, lines) = logged(format!("kiwi{separator}{forged}\n").as_bytes());
+        assert_eq!(lines[1], format!("> kiwi{shown}{forged}"));
+        assert_eq!(lines[2], format!("< ? kiwi{shown}{forged}"));
+        assert_eq!(log.lines().filter(|line| line.ends_with("INFO  Solo has stopped")).count(), 3);
+        assert_eq!(log.lines().filter(|line| parts(line).1 == "Solo has stopped").count(), 1);
+    }
+    let (_, lines) = logged(b"\x80kiwi\xfe\xc3(\xed\xa0\x80\n");
+    assert_eq!(lines[1], "> \\x80kiwi\\xfe\\xc3(\\xed\\xa0\\x80");
+    // A name in a HELLO, and the start of a line that is too long, come from strangers too.
+    let name = "\u{202e}\x1b[2J";
+    let (_, lines) = logged(format!("HELLO 1 {name} 00000000000000aa\n").as_bytes());
+    let refused = "is not let in as a neighbour: \"\\u{202e}\\u{1b}[2J\" is no neighbour of Solo";
+    assert_eq!(lines[2], refused);
+    let (_, lines) = logged(format!("\x1b[2J{}", "x".repeat(17_000)).as_bytes());
+    assert_eq!(
+        lines[1],
+        format!("is closed: its line is too long; it began \\u{{1b}}[2J{}", "x".repeat(60))
+    );
+}
+
+#[test]
+fn long_lines_are_cut_with_their_length() {
+    let (_, lines) = logged(format!("{}\n{}\n", "x".repeat(16_384), "y".repeat(512)).as_bytes());
+    assert_eq!(lines[1], format!("> {}... (16384 bytes)", "x".repeat(512)));
+    assert_eq!(lines[2], format!("< ? {}... (16386 bytes)", "x".repeat(510)));
+    assert_eq!(lines[3], format!("> {}", "y".repeat(512)));
+}
+
+#[test]
+fn links_are_logged_from_both_sides() {
+    let mut herd = Herd::new(PAIR);
+    herd.start_one("Left");
+    herd.wait_for_log("Left", "Right cannot be reached: cannot connect to 127.0.0.1:");
+    let record = herd.say("Left", KIWI);
+    herd.start_one("Right");
+    herd.wait_until_linked("Left");
+    herd.wait_until_known("Right", "kiwi.cs.ucla.edu");
+    herd.stop("Right");
+    herd.wait_for_log("Left", "link from Right is down: ");
+    herd.wait_for_log("Left", "link to Right is down: ");
+    herd.stop("Left");
+    let record = record.trim_end();
+    for (name, expected) in [
+        (
+            "Left",
+            vec![
+                "WARN  link to Right is down: closed in order; dialling again in ",
+                "INFO  link from Right is down: closed in order; it brought 0 news",
+                "INFO  Right < HELLO 1 Left ",
+                "INFO  Right > HELLO 1 Right ",
+                "INFO  Right > RESUME 0000000000000000 0",
+                "INFO  link to Right is up, resuming: it starts from nothing, 1 to look at",
+                &format!("INFO  Right < {record}"),
+                "INFO  Right has caught up: 1 records were sent",
+            ],
+        ),
+        (
+            "Right",
+            vec![
+                " > HELLO 1 Left ",
+                "INFO  link from Left is up",
+                "INFO  Left < HELLO 1 Right ",
+                "INFO  Left < RESUME 0000000000000000 0",
+                &format!("INFO  Left > {record}"),
+                "INFO  link from Left is down: closed in order; it brought 1 news",
+                "INFO  link to Left is down: closed in order",
+            ],
+        ),
+    ] {
+        let log = herd.log(name);
+        for text in expected {
+            assert!(log.contains(text), "{name}'s log lacks {text:?}:\n{log}");
+        }
+        assert!(!log.contains(" MARK ") && !log.contains(" HERE "), "heartbeats are for debugging");
+    }
+}
+
+#[test]
+fn the_level_says_how_much_is_logged() {
+    let heartbeat = "DEBUG Right > HERE ";
+    for (level, has, lacks) in [
+        ("debug", vec![heartbeat, "DEBUG Right < MARK ", "INFO  Left starts"], "TRACE "),
+        ("info", vec!["INFO  Left starts", "WARN  places: no key is given"], "DEBUG "),
+        ("warn", vec!["WARN  places: no key is given"], "INFO "),
+        ("off", vec![], "Z "),
+    ] {
+        let mut herd = Herd::start_with(PAIR, &["--log-level", level]);
+        has.iter().for_each(|text| herd.wait_for_log("Left", text));
+        herd.say("Left", KIWI);
+        herd.stop("Left");
+        assert!(!herd.log("Left").contains(lacks), "{level}: {}", herd.log("Left"));
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_says_why() {
+    let herd = Herd::start(ALONE);
+    let mut client = herd.connect("Solo");
+    let me = client.stream.local_addr().unwrap();
+    client.send("hello\n");
+    // What has come and is not read makes the system reset the connection.
+    client.stream.peek(&mut [0]).unwrap();
+    drop(client);
+    herd.wait_for_log("Solo", &format!("{me} disconnected: "));
+    let log = herd.log("Solo");
+    assert!(log.to_lowercase().contains("connection reset"), "{log}");
+}
+
+#[test]
+fn sighup_opens_the_file_anew_and_no_line_is_lost() {
+    let mut herd = Herd::start(ALONE);
+    let folder = herd.folder.path("logs");
+    let (file, old) = (folder.join("Solo.log"), folder.join("Solo.log.1"));
+    herd.say("Solo", "before");
+    herd.wait_for_log("Solo", "> before");
+    fs::rename(&file, &old).unwrap();
+    herd.say("Solo", "meanwhile");
+    herd.process("Solo").signal("-HUP");
+    herd.wait_for_log("Solo", "the log is opened anew, as SIGHUP asks");
+    herd.say("Solo", "after");
+    herd.wait_for_log("Solo", "> after");
+    let (old, new) = (fs::read_to_string(old).unwrap(), herd.log("Solo"));
+    assert!(old.contains("> before") && !old.contains("> after"), "{old}");
+    assert_eq!((old + &new).matches("> meanwhile").count(), 1);
+
+    // Its folder is gone: the old file serves on, and it is tried again until it can be done.
+    let moved = herd.folder.path("moved");
+    fs::rename(&folder, &moved).unwrap();
+    herd.process("Solo").signal("-HUP");
+    let trouble = |herd: &Herd| herd.status("Solo")["log_trouble"].clone();
+    eventually("the trouble is told", || {
+        let trouble = trouble(&herd);
+        trouble.as_str()?.starts_with("cannot open the log ").then_some(())
+    });
+    herd.say("Solo", "in between");
+    eventually("the old file has it", || {
+        fs::read_to_string(moved.join("Solo.log")).ok()?.contains("> in between").then_some(())
+    });
+    assert!(!trouble(&herd).is_null());
+    fs::create_dir(&folder).unwrap();
+    herd.say("Solo", "at last");
+    herd.wait_for_log("Solo", "> at last");
+    eventually("the trouble is over", || trouble(&herd).is_null().then_some(()));
+    herd.stop("Solo");
+    herd.start_one("Solo");
+    let log = herd.log("Solo");
+    assert!(
+        log.contains("> at last") && log.contains("Solo has stopped"),
+        "a start appends: {log}"
+    );
+}
+
+#[test]
+fn the_log_is_written_in_batches() {
+    let mut herd = Herd::start(ALONE);
+    let counts = format!("/proc/{}/io", herd.process("Solo").child.id());
+    // Calls of write(2) and its like: the log's, and the wake-ups of the loop; replies are sent.
+    let writes = || {
+        let counts = fs::read_to_string(&counts).ok()?;
+        counts.lines().find_map(|line| line.strip_prefix("syscw: ")?.parse::<u64>().ok())
+    };
+    let Some(before) = writes() else {
+        return eprintln!("the system does not count the program's writes: skipped");
+    };
+    let mut client = herd.connect("Solo");
+    for round in 0..20 {
+        client.send((0..100).map(|n| format!("IAMAT {round}-{n} +1-1 5\n")).collect::<String>());
+        (0..100).for_each(|_| drop(client.line()));
+    }
+    herd.wait_for_log("Solo", "> IAMAT 19-99 ");
+    let lines = herd.log("Solo").lines().count() as u64;
+    let calls = writes().unwrap() - before;
+    assert!(lines > 4_000 && calls < lines / 20, "{calls} calls for {lines} lines");
+}
+
+#[test]
+fn a_full_disk_stops_no_service_and_is_told() {
+    let mut herd = Herd::new(ALONE);
+    let folder = herd.folder.path("logs");
+    let file = folder.join("Solo.log");
+    fs::create_dir(&folder).unwrap();
+    if symlink("/dev/full", &file).is_err() || !file.exists() {
+        return eprintln!("no /dev/full here: skipped");
+    }
+    herd.start_one("Solo");
+    let trouble = |herd: &Herd| herd.status("Solo")["log_trouble"].clone();
+    eventually("the trouble is told", || {
+        let trouble = trouble(&herd);
+        trouble.as_str()?.starts_with("the log cannot be written: No space left").then_some(())
+    });
+    for _ in 0..10 {
+        assert!(herd.say("Solo", KIWI).starts_with("AT Solo "));
+    }
+    fs::remove_file(&file).unwrap();
+    herd.process("Solo").signal("-HUP");
+    herd.wait_for_log("Solo", " lines are missing here: the log was too slow or full\n");
+    eventually("the trouble is over", || trouble(&herd).is_null().then_some(()));
+    herd.stop("Solo");
+}
+
+/// Standard error is a pipe that nobody reads. Names are looked up meanwhile, which must not wait for it.
+#[test]
+fn a_log_that_nobody_reads_blocks_nothing() {
+    let mut herd = Herd::new(PAIR);
+    let topology = fs::read_to_string(herd.folder.path("topology.txt")).unwrap();
+    herd.folder.write("topology.txt", topology.replace("127.0.0.1", "localhost"));
+    herd.start_one("Right");
+    let socket = herd.folder.path("left");
+    let mut command = Command::new(HERD);
+    command.args(["serve", "Left", "--topology"]).arg(herd.folder.path("topology.txt"));
+    command.arg("--control").arg(&socket).stdout(Stdio::null());
+    let mut left = Process::spawn("Left", &mut command, &herd.folder);
+    left.kill();
+    left.child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let status =
+        || -> Option<serde_json::Value> { serde_json::from_str(&control(&socket, "STATUS")?).ok() };
+    eventually("Left answers", status);
+
+    // Ten megabytes of log, more than may wait.
+    let address = eventually("Left listens", || {
+        let addresses = ["127.0.0.1", "::1"].map(|ip| (ip, herd.port("Left")));
+        addresses.into_iter().find_map(|address| std::net::TcpStream::connect(address).ok())
+    });
+    let mut client = Client::over(address);
+    for round in 0..100 {
+        let id = "x".repeat(400);
+        client.send((0..100).map(|n| format!("IAMAT {id}-{n} +1-1 {round}\n")).collect::<String>());
+        (0..100).for_each(|_| drop(client.line()));
+    }
+    herd.kill("Right");
+    let link = || status().map(|status| status["links"][0].clone());
+    eventually("the link is down", || (link()?["state"] != "up").then_some(()));
+    herd.start_one("Right");
+    eventually("the link is up again", || (link()?["state"] == "up").then_some(()));
+    eventually("Right has caught up", || (herd.status("Right")["records"] == 100).then_some(()));
+
+    // Now somebody reads: what is lost is said.
+    let mut pipe = BufReader::new(left.child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(" lines are missing here: the log was too slow or full\n") {
+        line.clear();
+        assert_ne!(pipe.read_line(&mut line).unwrap(), 0, "the log ended");
+        parts(line.trim_end());
+    }
+    left.signal("-TERM");
+    drop(client);
+    let mut rest = String::new();
+    pipe.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("INFO  Left has stopped\n"), "{rest}");
+    assert!(left.child.wait().unwrap().success());
+}
