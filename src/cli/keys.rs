@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use pico_args::Arguments;
 
-use super::Failure;
 use super::options::{TOPOLOGY, nothing_left, path, topology};
+use super::{Failure, show};
 use crate::keys::{
     DAYS_MAX, Outcome, Renew, Row, SECONDS_PER_DAY, SERVER_DAYS, Wanted, date, make, unix_seconds,
 };
@@ -34,8 +34,7 @@ const ALL: &str = "all";
 /// Runs the command with what is left of the command line.
 pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     if arguments.contains(["-h", "--help"]) {
-        print!("{HELP}");
-        return Ok(());
+        return show(HELP);
     }
     let topology_file =
         path(&mut arguments, "--topology")?.unwrap_or_else(|| PathBuf::from(TOPOLOGY));
@@ -62,8 +61,7 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     let now = unix_seconds(SystemTime::now());
     let authority_key = authority_key.as_deref();
     let rows = make(&dir, &Wanted { names: &names, authority_key, renew, days, now })?;
-    print!("{}", describe(&rows, &dir, now));
-    Ok(())
+    show(&describe(&rows, &dir, now))
 }
 
 /// Each certificate with its days, and what to do with it.

@@ -243,9 +243,9 @@ fn neighbour_addresses(
         if let Some(far) = addresses.iter().find(|ip| !ip.is_loopback()) {
             return Err(Failure::Failed(format!(
                 "the link to {} ({far}) would leave this machine in plain text, where anybody could read \
-                 and forge it; make keys for the herd (`herd keys DIR`) and start each server with \
-                 --keys DIR, or give {} a loopback address such as 127.0.0.1 in the topology",
-                entry.name, entry.name
+                 and forge it; make keys for the herd (`herd keys DIR`, then --keys DIR), or give it a \
+                 loopback address such as 127.0.0.1 in the topology",
+                entry.name
             )));
         }
         all.push(addresses);
@@ -253,8 +253,8 @@ fn neighbour_addresses(
     if !all.is_empty() && !listen.ip().to_canonical().is_loopback() {
         return Err(Failure::Failed(format!(
             "{listen} can be reached from other machines, and neighbours would be believed by their \
-             address; make keys for the herd (`herd keys DIR`) and start each server with --keys DIR, or \
-             listen on a loopback address such as 127.0.0.1"
+             address; make keys for the herd (`herd keys DIR`, then --keys DIR), or listen on a loopback \
+             address such as 127.0.0.1"
         )));
     }
     Ok(all)

@@ -194,7 +194,7 @@ impl Protocol<Server> for Dialled {
         self.liveness.heard(cx.io.now());
         if !self.tls && data.first() == Some(&TLS_ALERT) {
             log::warn!(
-                "{} answers in TLS: it has keys, and this server was started without --keys",
+                "link to {} is cut: it answers in TLS, and this server was started without --keys",
                 self.name
             );
             return cx.io.abort_connection(me);
@@ -218,17 +218,9 @@ impl Protocol<Server> for Dialled {
                         link.catching_up = (behind > 0).then_some(0);
                     }
                 }
-                // Our own HELLO, refused as an invalid command is.
-                Err(_) if line.starts_with(b"? HELLO ") => {
-                    log::warn!(
-                        "{} does not take this server for its neighbour, and its log says why: do \
-                         both have keys of one authority, and the same topology?",
-                        self.name
-                    );
-                    return cx.io.abort_connection(me);
-                }
                 Err(nonsense) => {
-                    log::warn!("link to {} is cut: {nonsense}: {}", self.name, Text(line));
+                    let (name, meaning) = (&self.name, meaning(line));
+                    log::warn!("link to {name} is cut: {nonsense}{meaning}: {}", Text(line));
                     return cx.io.abort_connection(me);
                 }
             }
@@ -384,6 +376,16 @@ fn beat(
             log::warn!("link with {name} is cut: not a word from it for too long");
             io.abort_connection(me);
         }
+    }
+}
+
+/// What nonsense most likely means: our own HELLO comes back as an invalid command does.
+fn meaning(line: &[u8]) -> &'static str {
+    if line.starts_with(b"? HELLO ") {
+        "; it does not believe that this server is its neighbour, and its log says why (do both have keys, of \
+         the same authority, and the same topology?)"
+    } else {
+        ""
     }
 }
 

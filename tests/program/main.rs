@@ -6,11 +6,14 @@
 mod cli;
 mod control;
 mod herd;
+mod keys;
 mod links;
 mod listening;
 mod logs;
+mod proof;
 mod protocol;
 mod smoke;
 mod support;
 mod telnet;
+mod tls;
 mod transcripts;
