@@ -9,7 +9,7 @@ use pico_args::Arguments;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
 use super::{Failure, show};
 use crate::herd::topology::{ServerEntry, ServerId, Topology};
-use crate::herd::{CatchUp, Herd};
+use crate::herd::{CatchUp, Herd, Settings};
 use crate::keys::ServerKeys;
 use crate::reactor::{ListenOptions, Reactor, Speech, TlsClient};
 use crate::server::client::Clients;
@@ -169,7 +169,8 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     let log = options.log.start(&options.name)?;
 
     let name = options.name;
-    let herd = Herd::new(topology, me, random().max(1), options.catch_up);
+    let settings = Settings { catch_up: options.catch_up, max_ahead: None, ..Settings::default() };
+    let herd = Herd::new(topology, me, random().max(1), settings);
     let neighbours = herd.neighbours().count();
     let app = Server {
         links: Links::new(&herd, trust),

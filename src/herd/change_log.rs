@@ -15,6 +15,9 @@ pub(super) const SLACK_ENTRIES: usize = 1024;
 /// once. It only has to be faster than the log grows, which is by one entry a step.
 const SWEEP_STEP_ENTRIES: usize = 4;
 
+/// How many places beyond four times what it holds a list may keep before it gives memory back.
+const SPARE_PLACES: usize = 1024;
+
 /// A change: its number, and the slot of the store where its client stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -39,6 +42,11 @@ pub(super) struct ChangeLog {
 }
 
 impl ChangeLog {
+    /// How many entries there are, dead ones too.
+    pub fn len(&self) -> usize {
+        self.entries.len() - (self.seen - self.kept)
+    }
+
     /// The number of the newest change; 0 before the first.
     pub fn last(&self) -> u64 {
         self.last
@@ -51,8 +59,22 @@ impl ChangeLog {
         self.last
     }
 
-    /// Does a share of the sweeping, to be called after each [`append`](Self::append): with `live`
-    /// live entries, the log stays below about 8/3 of that.
+    /// The client of the change with this number has moved to another slot.
+    pub fn relocate(&mut self, number: u64, slot: u32) {
+        let gap = self.kept..self.seen;
+        // The unseen part is searched first: it is all there is, except during a sweep.
+        for (start, end) in [(gap.end, self.entries.len()), (0, gap.start)] {
+            let part = self.entries.get_mut(start..end).unwrap_or_default();
+            let place = part.partition_point(|entry| entry.number < number);
+            if let Some(entry) = part.get_mut(place).filter(|entry| entry.number == number) {
+                entry.slot = slot;
+                return;
+            }
+        }
+    }
+
+    /// Does a share of the sweeping, to be called after each [`append`](Self::append) and whenever a
+    /// client is forgotten: with `live` live entries, the log stays below about 8/3 of that.
     pub fn sweep(&mut self, live: usize, is_live: impl Fn(Entry) -> bool) {
         if self.entries.len() <= 2 * live + SLACK_ENTRIES {
             return;
@@ -70,6 +92,7 @@ impl ChangeLog {
         if self.seen == self.entries.len() {
             self.entries.truncate(self.kept);
             (self.kept, self.seen) = (0, 0);
+            give_back(&mut self.entries);
         }
     }
 
@@ -96,6 +119,13 @@ impl ChangeLog {
             let start = part.partition_point(|entry| entry.number <= number);
             part.get(start..).unwrap_or_default()
         })
+    }
+}
+
+/// Gives memory back when a list has become much shorter than it was.
+pub(super) fn give_back<T>(list: &mut Vec<T>) {
+    if list.capacity() > 4 * list.len() + SPARE_PLACES {
+        list.shrink_to(2 * list.len());
     }
 }
 
@@ -158,6 +188,18 @@ mod tests {
             assert!(longest <= bound + bound / (SWEEP_STEP_ENTRIES - 1) + 1, "{longest}");
             assert_eq!(slots.live_after(0), slots.expected_after(0));
         }
+    }
+
+    #[test]
+    fn memory_comes_back_when_most_are_dead() {
+        let mut log = ChangeLog::default();
+        for slot in 0..100_000 {
+            log.append(slot);
+        }
+        (0..100_000).for_each(|_| log.sweep(1, |entry| entry.slot == 7));
+        assert_eq!(log.after(0).filter(|entry| entry.slot == 7).count(), 1);
+        assert!(log.len() <= SLACK_ENTRIES + 2, "{}", log.len());
+        assert!(log.entries.capacity() <= SPARE_PLACES + 8, "{}", log.entries.capacity());
     }
 
     proptest! {

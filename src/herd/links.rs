@@ -74,6 +74,20 @@ impl Neighbour {
     pub(super) fn new(server: ServerId) -> Neighbour {
         Neighbour { server, link: Link::Down, identity: None, taken_in: 0, identity_since: 0 }
     }
+
+    /// The identity and mark that a RESUME says, if there is something to say.
+    pub(super) fn taken(&self) -> Option<(u64, u64)> {
+        self.identity.filter(|_| self.taken_in > 0).map(|identity| (identity, self.taken_in))
+    }
+
+    /// What [`taken`](Self::taken) gave before this server started anew with all that it covers.
+    ///
+    /// Nothing here is known to have come from this neighbour, `last_change` being the newest.
+    pub(super) fn restore(&mut self, identity: u64, mark: u64, last_change: u64) {
+        self.identity = Some(identity);
+        self.taken_in = mark;
+        self.identity_since = last_change;
+    }
 }
 
 /// Where a link goes on.
@@ -121,8 +135,10 @@ pub enum Answer {
 pub enum Taken {
     /// A record that is news here: the other neighbours have to be told.
     Changed,
-    /// A record that is no news.
+    /// A record that is no news, or too old to be remembered.
     Kept,
+    /// A record for which there is no room. It will not be sent again.
+    Full,
     /// A mark, noted: it is what a HERE will say.
     Mark,
 }
@@ -155,7 +171,7 @@ impl Herd {
             (PeerLine::Resume { identity, mark }, &Link::Met { listener }) => {
                 let last = self.store.last_change();
                 let mark_is_good = identity == self.identity && mark <= last;
-                let (from, cursor) = match self.catch_up {
+                let (from, cursor) = match self.settings.catch_up {
                     CatchUp::Off => (ResumedFrom::Now, last),
                     CatchUp::On if mark_is_good => (ResumedFrom::Mark(mark), mark),
                     CatchUp::On => (ResumedFrom::Start, 0),
@@ -298,10 +314,8 @@ impl Herd {
     pub fn write_resume(&self, id: NeighbourId, out: &mut Vec<u8>) {
         let Some(neighbour) = self.neighbours.get(id.index()) else { return };
         self.hello(out);
-        match neighbour.taken_in {
-            0 => write_resume(out, 0, 0),
-            mark => write_resume(out, neighbour.identity.unwrap_or(0), mark),
-        }
+        let (identity, mark) = neighbour.taken().unwrap_or_default();
+        write_resume(out, identity, mark);
     }
 
     /// Takes in a line of a connection that a neighbour has dialled, after its HELLO.
@@ -321,7 +335,11 @@ impl Herd {
                 let record = Record::new(line, &at).ok_or(Nonsense::Syntax)?;
                 match self.store.merge(record, Some(id)) {
                     Merged::New | Merged::Changed => Ok(Taken::Changed),
-                    Merged::Kept => Ok(Taken::Kept),
+                    Merged::Kept | Merged::TooOld => Ok(Taken::Kept),
+                    Merged::Full => {
+                        self.turned_away += 1;
+                        Ok(Taken::Full)
+                    }
                 }
             }
             PeerLine::Mark(mark) => {

@@ -6,14 +6,17 @@
 //! Reading order: [`topology`] says who talks with whom; [`record`] is what is known of one client
 //! and which of two records wins; [`store`] keeps one record for each client, and the change log,
 //! the order in which they changed. [`links`] is what follows from that for neighbours: a link is a
-//! cursor in the change log, so flooding, catching up and resuming are one mechanism. [`backoff`]
-//! and [`liveness`] are the arithmetic of trying again and of noticing silence.
+//! cursor in the change log, so flooding, catching up and resuming are one mechanism. [`journal`] is
+//! one more cursor, whose reader is a file. [`settings`] are what an operator can choose. [`backoff`] and
+//! [`liveness`] are the arithmetic of trying again and of noticing silence.
 
 pub mod backoff;
 mod change_log;
+pub mod journal;
 pub mod links;
 pub mod liveness;
 pub mod record;
+pub mod settings;
 pub mod store;
 pub mod topology;
 
@@ -22,18 +25,13 @@ use crate::wire::peer::write_at;
 use crate::wire::time::Nanos;
 use links::{Neighbour, NeighbourId};
 use record::{Layout, Record};
+pub use settings::{CatchUp, Refused, Settings};
 use store::{Merged, Store};
 use topology::{ServerEntry, ServerId, Topology};
 
-/// What a neighbour gets when a link to it comes up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CatchUp {
-    /// Exactly what it missed.
-    #[default]
-    On,
-    /// Only what is new from then on: the original course project required no more.
-    Off,
-}
+/// How many records [`Herd::forget`] is meant to look at in a call: well below a millisecond of work,
+/// and a million clients are looked through in minutes when it is called each second.
+pub const FORGET_STEP_CLIENTS: usize = 4096;
 
 /// One server's view of the herd, and every decision that follows from it.
 #[derive(Debug)]
@@ -42,32 +40,39 @@ pub struct Herd {
     me: ServerId,
     /// Of this start of this server: whose count of changes its marks are in.
     identity: u64,
-    catch_up: CatchUp,
+    settings: Settings,
     store: Store,
     /// In the order of the topology; a [`NeighbourId`] is a place here.
     neighbours: Vec<Neighbour>,
+    /// How many records of neighbours had no room.
+    turned_away: u64,
 }
 
 impl Herd {
     /// The server `me` of a topology, knowing no client yet.
     ///
     /// `identity` has to be new at each start, so a random number other than 0.
-    pub fn new(topology: Topology, me: ServerId, identity: u64, catch_up: CatchUp) -> Herd {
+    pub fn new(topology: Topology, me: ServerId, identity: u64, settings: Settings) -> Herd {
         let neighbours =
             topology.neighbours(me).iter().map(|&server| Neighbour::new(server)).collect();
-        Herd { topology, me, identity, catch_up, store: Store::default(), neighbours }
+        let store = Store::new(settings.max_clients);
+        Herd { topology, me, identity, settings, store, neighbours, turned_away: 0 }
     }
 
     /// Takes in what a client of this server says, and appends the reply to `out`: the AT line with
     /// the difference to `server_time`, this server's clock now, and an LF.
     ///
-    /// A report that is not newer than the record held is answered all the same.
+    /// A report that is not newer than the record held is answered all the same. One that is refused
+    /// appends nothing: its line is to be answered as an invalid command.
     pub fn client_heard(
         &mut self,
         said: &IAmAt<'_>,
         server_time: Nanos,
         out: &mut Vec<u8>,
-    ) -> Merged {
+    ) -> Result<Merged, Refused> {
+        if self.settings.max_ahead.is_some_and(|ahead| said.time - server_time > ahead) {
+            return Err(Refused::TooFarAhead);
+        }
         let name = self.topology.name(self.me).as_bytes();
         let start = out.len();
         // The reply is the record: it is written once, in its last place, and read from there.
@@ -85,8 +90,25 @@ impl Herd {
         let merged = layout.map_or(Merged::Kept, |layout| {
             self.store.report(Record { line, layout, client_time: said.time, server_time })
         });
+        if merged == Merged::Full {
+            out.truncate(start);
+            return Err(Refused::TooManyClients);
+        }
         out.push(b'\n');
-        merged
+        Ok(merged)
+    }
+
+    /// Says what this server's clock is, so that clients which no server has heard for as long as
+    /// [`Settings::forget_after`] are forgotten, and frees the memory of those among the next `budget`
+    /// clients. Gives how many it freed.
+    ///
+    /// To be called before a journal is replayed, and at least once a second from then on. All servers
+    /// forget by the time in the record itself, so that nothing has to travel, and nothing comes back
+    /// from a neighbour or a journal. Where clocks differ, servers forget at moments that differ as much.
+    pub fn forget(&mut self, now: Nanos, budget: usize) -> usize {
+        let Some(after) = self.settings.forget_after else { return 0 };
+        self.store.forget_before(now - after);
+        self.store.sweep(budget)
     }
 
     /// What the herd knows of a client, `None` when it has not heard from it.
@@ -97,6 +119,22 @@ impl Herd {
     /// How many clients are known.
     pub fn clients(&self) -> usize {
         self.store.len()
+    }
+
+    /// How many records of neighbours were not taken in, because their clients were not known and
+    /// there was no room for them.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away
+    }
+
+    /// The number of the newest change here; 0 before the first.
+    pub fn last_change(&self) -> u64 {
+        self.store.last_change()
+    }
+
+    /// How many entries the change log has: a bounded multiple of the clients.
+    pub fn change_log_entries(&self) -> usize {
+        self.store.log_entries()
     }
 
     /// The herd's servers and links.

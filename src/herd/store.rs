@@ -1,27 +1,34 @@
 //! What the herd knows of every client, and in what order it learned it.
 //!
-//! It owns the records, the index from client to record, and the change log. Its one way to change is
-//! a merge, after which each client has its greatest record and the last place in the order of changes.
-//! Links read it through cursors, which are plain numbers. A client costs 150 to 180 bytes beside its
-//! line, and an update that brings nothing new allocates nothing.
+//! It owns the records, the index from client to record, and the change log. It changes by merging,
+//! after which each client has its greatest record and the last place in the order of changes, and by
+//! forgetting, which is no change that a cursor sees. Links and journals read it through cursors, which
+//! are plain numbers. A client costs 150 to 180 bytes beside its line, and an update that brings nothing
+//! new allocates nothing.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+mod index;
 
-use super::change_log::{ChangeLog, Entry};
+use std::hash::{BuildHasher, RandomState};
+
+use super::change_log::{ChangeLog, Entry, give_back};
 use super::links::NeighbourId;
 use super::record::{Layout, Record};
 use crate::wire::time::Nanos;
+use index::Index;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merged {
     /// The client was not known before.
     New,
-    /// The client's record gave way to a greater one.
+    /// The client's record gave way to a greater one, or to any when it was due to be forgotten.
     Changed,
     /// Nothing changed: the record held is as good or better.
     Kept,
+    /// Nothing changed: the client is not known, and there is no room for one more.
+    Full,
+    /// Nothing changed: the record is older than what is remembered.
+    TooOld,
 }
 
 /// A change that a cursor finds.
@@ -29,7 +36,7 @@ pub enum Merged {
 pub struct Change<'a> {
     /// The client's record as it is now.
     pub record: Record<'a>,
-    /// The neighbour whose line brought it, `None` when a client of this server did.
+    /// The neighbour whose line brought it, `None` when a client of this server or the journal did.
     pub learned_from: Option<NeighbourId>,
 }
 
@@ -46,17 +53,39 @@ struct Kept {
 }
 
 /// All records, by client and by order of change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Store {
     kept: Vec<Kept>,
     index: Index,
     /// Keyed at random, so that nobody can choose clients that all fall together.
     hasher: RandomState,
     log: ChangeLog,
+    /// A client beyond these many is not taken in.
+    max_clients: usize,
+    /// What a server heard before this moment of its clock is due: as good as forgotten.
+    horizon: Nanos,
+    /// The slot that the sweep of what is due looks at next.
+    swept: usize,
+    /// The length of all lines together.
+    line_bytes: usize,
 }
 
 impl Store {
-    /// How many clients are known.
+    /// Nothing yet, and never more than `max_clients`.
+    pub fn new(max_clients: usize) -> Store {
+        Store {
+            kept: Vec::new(),
+            index: Index::default(),
+            hasher: RandomState::new(),
+            log: ChangeLog::default(),
+            max_clients,
+            horizon: Nanos::MIN,
+            swept: 0,
+            line_bytes: 0,
+        }
+    }
+
+    /// How many clients are known, counting those that are due but not swept yet.
     pub fn len(&self) -> usize {
         self.kept.len()
     }
@@ -66,17 +95,26 @@ impl Store {
         self.kept.is_empty()
     }
 
+    /// The length of all AT lines together, without their LFs.
+    pub fn line_bytes(&self) -> usize {
+        self.line_bytes
+    }
+
     /// The record of a client.
     pub fn get(&self, client: &[u8]) -> Option<Record<'_>> {
         let found =
             self.index.find(self.hasher.hash_one(client), |slot| is_at(&self.kept, slot, client));
-        found.ok().and_then(|slot| self.kept.get(slot as usize)).map(Kept::record)
+        let record = self.kept.get(found.ok()? as usize)?.record();
+        (!self.is_due(&record)).then_some(record)
     }
 
     /// Takes in a record if it is greater than the one held of its client.
     ///
     /// Merging is commutative, associative and idempotent.
     pub fn merge(&mut self, record: Record<'_>, learned_from: Option<NeighbourId>) -> Merged {
+        if self.is_due(&record) {
+            return Merged::TooOld;
+        }
         self.put(record, learned_from, |held| record.wins_over(held))
     }
 
@@ -95,21 +133,55 @@ impl Store {
 
     /// The changes with a number above `cursor`, oldest first, each client once.
     ///
-    /// The number comes without a change where the client has changed again since: a reader that
-    /// counts its steps has a bound on its work, however many of those lie in between.
+    /// The number comes without a change where the client has changed again since, or is forgotten: a
+    /// reader that counts its steps has a bound on its work, however many of those lie in between.
     pub fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (u64, Option<Change<'_>>)> {
         self.log.after(cursor).map(|entry| {
             let kept =
                 self.kept.get(entry.slot as usize).filter(|kept| kept.change == entry.number);
             let change =
                 kept.map(|kept| Change { record: kept.record(), learned_from: kept.learned_from });
-            (entry.number, change)
+            (entry.number, change.filter(|change| !self.is_due(&change.record)))
         })
     }
 
     /// At most how many clients have changed after `cursor`: an upper bound, had without a walk.
     pub fn count_after(&self, cursor: u64) -> usize {
         self.log.count_after(cursor).min(self.kept.len())
+    }
+
+    /// How many entries the change log has, live and dead.
+    pub fn log_entries(&self) -> usize {
+        self.log.len()
+    }
+
+    /// From now on, what a server heard before `horizon` by its clock is as good as forgotten: not
+    /// found, not told, not taken in. Its memory comes back with [`sweep`](Self::sweep).
+    pub fn forget_before(&mut self, horizon: Nanos) {
+        self.horizon = horizon;
+    }
+
+    /// Looks at the next `budget` records, and gives up those that are due. Gives how many.
+    ///
+    /// All of them are looked at in turn: a part of a million at each call never stops the loop.
+    pub fn sweep(&mut self, budget: usize) -> usize {
+        let before = self.kept.len();
+        for _ in 0..budget.min(before) {
+            if self.swept >= self.kept.len() {
+                self.swept = 0;
+            }
+            match self.kept.get(self.swept) {
+                // The last record moves to this place, and is the next to be looked at.
+                Some(kept) if self.is_due(&kept.record()) => self.remove(self.swept),
+                Some(_) => self.swept += 1,
+                None => break,
+            }
+        }
+        before - self.kept.len()
+    }
+
+    fn is_due(&self, record: &Record<'_>) -> bool {
+        record.server_time < self.horizon
     }
 
     fn put(
@@ -123,28 +195,59 @@ impl Store {
         let (slot, merged) = match self.index.find(hash, |slot| is_at(&self.kept, slot, client)) {
             Ok(slot) => {
                 let Some(kept) = self.kept.get_mut(slot as usize) else { return Merged::Kept };
-                if !wins_over(&kept.record()) {
+                let held = kept.record();
+                // One that is due loses to any: whether it is swept yet must make no difference.
+                if held.server_time >= self.horizon && !wins_over(&held) {
                     return Merged::Kept;
                 }
+                self.line_bytes -= kept.line.len();
                 kept.replace(&record, learned_from);
                 (slot, Merged::Changed)
             }
             Err(vacancy) => {
-                let Ok(slot) = u32::try_from(self.kept.len()) else { return Merged::Kept };
+                let room = self.kept.len() < self.max_clients;
+                let Some(slot) = u32::try_from(self.kept.len()).ok().filter(|_| room) else {
+                    return Merged::Full;
+                };
                 self.index.insert(vacancy, slot);
                 self.kept.push(Kept::new(&record, learned_from));
                 (slot, Merged::New)
             }
         };
+        self.line_bytes += record.line.len();
         let number = self.log.append(slot);
         if let Some(kept) = self.kept.get_mut(slot as usize) {
             kept.change = number;
         }
+        self.sweep_log();
+        merged
+    }
+
+    /// Gives up the record in a slot; the last one takes its place, so that there are no holes.
+    fn remove(&mut self, slot: usize) {
+        let (Some(kept), Ok(place)) = (self.kept.get(slot), u32::try_from(slot)) else { return };
+        let (all, hasher) = (&self.kept, &self.hasher);
+        let hash = hasher.hash_one(kept.record().client());
+        self.index.remove(hash, place, |slot| {
+            all.get(slot as usize).map_or(0, |kept| hasher.hash_one(kept.record().client()))
+        });
+        let removed = self.kept.swap_remove(slot);
+        self.line_bytes -= removed.line.len();
+        // Where the moved record stood is now beyond the end.
+        if let (Some(moved), Ok(from)) = (self.kept.get(slot), u32::try_from(self.kept.len())) {
+            let hash = self.hasher.hash_one(moved.record().client());
+            self.index.relocate(hash, from, place);
+            self.log.relocate(moved.change, place);
+        }
+        give_back(&mut self.kept);
+        self.sweep_log();
+    }
+
+    fn sweep_log(&mut self) {
         let kept = &self.kept;
         self.log.sweep(kept.len(), |Entry { number, slot }| {
             kept.get(slot as usize).is_some_and(|kept| kept.change == number)
         });
-        merged
     }
 }
 
@@ -178,213 +281,5 @@ impl Kept {
     }
 }
 
-/// From a client's hash to its slot.
-///
-/// It holds no client: the slot's record does, and is asked. So a client's bytes are kept once, and
-/// a table grows without hashing them again.
-#[derive(Debug)]
-struct Index {
-    tables: Vec<HashMap<u64, u32, BuildHasherDefault<HashedAlready>>>,
-}
-
-/// How many tables an index has.
-///
-/// A table that grows moves all that it holds; one for a million clients would stop the loop for tens
-/// of milliseconds. Of these many, each takes a fraction of one.
-const INDEX_TABLES: usize = 256;
-
-/// The key under which the index would keep a client that it does not have.
-struct Vacancy(u64);
-
-impl Default for Index {
-    fn default() -> Index {
-        Index { tables: (0..INDEX_TABLES).map(|_| HashMap::default()).collect() }
-    }
-}
-
-impl Index {
-    /// The slot of the client with this hash that `is_it` recognizes, or where to put it.
-    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Result<u32, Vacancy> {
-        let mut key = hash;
-        // Two clients of one hash are next to each other: rare beyond proof, but never mixed up.
-        while let Some(&slot) = self.tables.get(table_of(key)).and_then(|table| table.get(&key)) {
-            if is_it(slot) {
-                return Ok(slot);
-            }
-            key = key.wrapping_add(1);
-        }
-        Err(Vacancy(key))
-    }
-
-    fn insert(&mut self, Vacancy(key): Vacancy, slot: u32) {
-        if let Some(table) = self.tables.get_mut(table_of(key)) {
-            table.insert(key, slot);
-        }
-    }
-}
-
-/// The table of a key, by bits from its middle: a table itself goes by the lowest and highest ones.
-fn table_of(key: u64) -> usize {
-    (key >> 32) as usize % INDEX_TABLES
-}
-
-/// Passes on a key that is a hash already.
-#[derive(Default)]
-struct HashedAlready(u64);
-
-impl Hasher for HashedAlready {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        // The index has no keys but u64, which come through `write_u64`.
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::wire::peer::parse_at;
-
-    fn record(line: &str) -> Record<'_> {
-        Record::new(line.as_bytes(), &parse_at(line.as_bytes()).unwrap()).unwrap()
-    }
-
-    fn store(lines: &[String]) -> Store {
-        let mut store = Store::default();
-        for line in lines {
-            store.merge(record(line), None);
-        }
-        store
-    }
-
-    /// Every record held, sorted by line.
-    fn held(store: &Store) -> Vec<String> {
-        let changes = store.changes_after(0).filter_map(|(_, change)| change);
-        let mut lines: Vec<_> =
-            changes.map(|change| String::from_utf8(change.record.line.to_vec()).unwrap()).collect();
-        lines.sort();
-        assert_eq!(lines.len(), store.len(), "each client stands in the log once");
-        lines
-    }
-
-    /// Lines of few clients, times and servers, so that every kind of tie is met.
-    fn any_line() -> impl Strategy<Value = String> {
-        (0..3u8, 0..3u8, "[AB]", 0..2u8, 0..2u8).prop_map(
-            |(client, time, server, difference, place)| {
-                format!("AT {server} +{difference}.000000000 k{client} +{place}+0 {time}")
-            },
-        )
-    }
-
-    #[test]
-    fn a_merge_tells_what_it_did() {
-        let mut store = Store::default();
-        assert!(store.is_empty());
-        let (old, new) = ("AT A +0.000000000 k +1+1 7", "AT A +0.000000000 k +1+1 7.25");
-        assert_eq!(store.merge(record(old), None), Merged::New);
-        assert_eq!(store.merge(record(old), None), Merged::Kept);
-        assert_eq!(store.last_change(), 1);
-        assert_eq!(store.merge(record(new), None), Merged::Changed);
-        assert_eq!(store.merge(record(old), None), Merged::Kept);
-        assert_eq!((store.len(), store.last_change()), (1, 2));
-        assert_eq!(store.get(b"k").unwrap().line, new.as_bytes());
-        assert_eq!(store.get(b"K"), None);
-        assert_eq!(store.get(b""), None);
-    }
-
-    #[test]
-    fn a_report_wins_only_by_a_later_client_time() {
-        let mut store = Store::default();
-        store.merge(record("AT B +5.000000000 k +1+1 7"), None);
-        let earlier_server_time = record("AT A +1.000000000 k +1+1 7");
-        assert!(earlier_server_time.wins_over(&store.get(b"k").unwrap()));
-        assert_eq!(store.report(earlier_server_time), Merged::Kept);
-        assert_eq!(store.report(record("AT A +9.000000000 k +1+1 7.000000001")), Merged::Changed);
-    }
-
-    #[test]
-    fn a_cursor_sees_each_client_once_and_in_the_order_of_changes() {
-        let mut store = Store::default();
-        for line in ["k1 +1+1 1", "k2 +1+1 1", "k3 +1+1 1", "k1 +1+1 2", "k3 +1+1 2"] {
-            store.merge(record(&format!("AT A +0.000000000 {line}")), None);
-        }
-        let clients = |cursor| {
-            let changes = store.changes_after(cursor).filter_map(|(_, change)| change);
-            changes.map(|it| String::from_utf8_lossy(it.record.client()).into_owned()).collect()
-        };
-        let told: [Vec<String>; 4] = [0, 3, 4, 5].map(clients);
-        assert_eq!(told, [vec!["k2", "k1", "k3"], vec!["k1", "k3"], vec!["k3"], vec![]]);
-        assert_eq!([0, 3, 4, 5, 99].map(|cursor| store.count_after(cursor)), [3, 2, 1, 0, 0]);
-    }
-
-    #[test]
-    fn two_clients_of_one_hash_are_told_apart() {
-        let clients = ["a", "b", "c"];
-        let mut index = Index::default();
-        for (client, slot) in clients.iter().zip(0..) {
-            let vacancy = index.find(u64::MAX, |slot| clients[slot as usize] == *client).err();
-            index.insert(vacancy.unwrap(), slot);
-        }
-        for (client, slot) in clients.iter().zip(0..) {
-            assert_eq!(
-                index.find(u64::MAX, |slot| clients[slot as usize] == *client).ok(),
-                Some(slot)
-            );
-        }
-    }
-
-    #[test]
-    fn a_record_and_its_places_in_index_and_log_are_small() {
-        assert!(size_of::<Kept>() <= 80);
-        assert!(size_of::<Entry>() <= 16);
-    }
-
-    proptest! {
-        #[test]
-        fn merging_is_commutative(lines in prop::collection::vec(any_line(), 0..12), turn in 0..12usize) {
-            let mut turned = lines.clone();
-            turned.rotate_left(turn.min(lines.len()));
-            turned.reverse();
-            prop_assert_eq!(held(&store(&lines)), held(&store(&turned)));
-        }
-
-        #[test]
-        fn merging_is_associative(
-            a in prop::collection::vec(any_line(), 0..6),
-            b in prop::collection::vec(any_line(), 0..6),
-            c in prop::collection::vec(any_line(), 0..6),
-        ) {
-            let left_first = [held(&store(&[a.clone(), b.clone()].concat())), c.clone()].concat();
-            let right_first = [a, held(&store(&[b, c].concat()))].concat();
-            prop_assert_eq!(held(&store(&left_first)), held(&store(&right_first)));
-        }
-
-        #[test]
-        fn merging_is_idempotent(lines in prop::collection::vec(any_line(), 0..12)) {
-            let mut store = store(&lines);
-            let (before, last) = (held(&store), store.last_change());
-            for line in &lines {
-                prop_assert_eq!(store.merge(record(line), None), Merged::Kept);
-            }
-            prop_assert_eq!((held(&store), store.last_change()), (before, last));
-        }
-
-        #[test]
-        fn the_record_held_is_the_greatest(lines in prop::collection::vec(any_line(), 1..12)) {
-            let store = store(&lines);
-            for line in &lines {
-                let held = store.get(record(line).client()).unwrap();
-                prop_assert!(!record(line).wins_over(&held));
-                prop_assert!(lines.iter().any(|line| line.as_bytes() == held.line));
-            }
-        }
-    }
-}
+mod tests;

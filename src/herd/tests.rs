@@ -88,10 +88,11 @@ impl World {
     fn new(text: &str, seed: u64, catch_up: CatchUp) -> World {
         let mut random = Random(seed);
         let (topology, _) = Topology::parse("world", text).unwrap();
+        let settings = Settings { catch_up, ..Settings::default() };
         let herds: Vec<Herd> = topology
             .ids()
             .zip(1..)
-            .map(|(id, identity)| Herd::new(topology.clone(), id, identity, catch_up))
+            .map(|(id, identity)| Herd::new(topology.clone(), id, identity, settings))
             .collect();
         let mut connections = Vec::new();
         for (dialler, herd) in herds.iter().enumerate() {
@@ -124,7 +125,7 @@ impl World {
         let mut reply = Vec::new();
         let merged =
             self.herds[server].client_heard(&said, self.now + self.skews[server], &mut reply);
-        if merged != Merged::Kept {
+        if merged.unwrap() != Merged::Kept {
             reply.pop();
             self.ever.push(reply.clone());
             self.raise_floor(said.client.to_vec(), reply);
@@ -217,8 +218,8 @@ impl World {
             }
         }
         let herd = &self.herds[server];
-        let (me, catch_up) = (herd.me, herd.catch_up);
-        self.herds[server] = Herd::new(self.topology.clone(), me, self.next_identity, catch_up);
+        let (me, settings) = (herd.me, herd.settings);
+        self.herds[server] = Herd::new(self.topology.clone(), me, self.next_identity, settings);
         self.next_identity += 1;
         self.floor.clear();
         for (client, line) in self.herds.iter().flat_map(held).collect::<Vec<_>>() {

@@ -234,10 +234,10 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// One address needs no naming; of several each is told.
+/// Where all addresses fail alike, the words are said once; else each address is told.
 fn in_words(failures: &[(SocketAddr, String)]) -> String {
     match failures {
-        [(_, why)] => why.clone(),
+        [(_, why), rest @ ..] if rest.iter().all(|(_, other)| other == why) => why.clone(),
         several => {
             let told = several.iter().map(|(address, why)| format!("{address}: {why}"));
             told.collect::<Vec<_>>().join("; ")
@@ -249,4 +249,20 @@ fn in_words(failures: &[(SocketAddr, String)]) -> String {
 fn plain(e: &io::Error) -> String {
     let words = e.to_string();
     words.split(" (os error").next().unwrap_or(&words).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_once_where_they_agree_and_each_where_they_differ() {
+        let address = |last| SocketAddr::new([127, 0, 0, last].into(), 9);
+        let refused = |last| (address(last), "connection refused".to_owned());
+        let late = |last| (address(last), "no answer in time".to_owned());
+        assert_eq!(in_words(&[refused(1)]), "connection refused");
+        assert_eq!(in_words(&[refused(1), refused(2)]), "connection refused");
+        let both = "127.0.0.1:9: connection refused; 127.0.0.2:9: no answer in time";
+        assert_eq!(in_words(&[refused(1), late(2)]), both);
+    }
 }

@@ -133,6 +133,9 @@ pub struct Io<A: Application> {
     pub(super) writes: VecDeque<Token>,
     /// To be told that they are lost, and freed.
     pub(super) ended: VecDeque<(Token, Reason)>,
+    /// The sweep has told some. What they changed is handed on at the end of another turn, which must
+    /// not wait for news from outside.
+    pub(super) told_after_turn_end: bool,
 }
 
 /// Whether a handler born during a callback is to be told `connection_made` when it moves in.
@@ -168,6 +171,7 @@ impl<A: Application> Io<A> {
             urgent_writes: VecDeque::new(),
             writes: VecDeque::new(),
             ended: VecDeque::new(),
+            told_after_turn_end: false,
         })
     }
 
@@ -278,6 +282,12 @@ impl<A: Application> Io<A> {
     /// Whether a producer may write more: up, and not above the high-water mark.
     pub fn may_produce(&self, token: Token) -> bool {
         self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.choked)
+    }
+
+    /// Whether the connection is not read at present: paused, or above the high-water mark. What its
+    /// peer has sent meanwhile may be waiting unread.
+    pub fn is_held_back(&self, token: Token) -> bool {
+        self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.wants_reading())
     }
 
     /// Output not yet with the kernel, bytes.
@@ -495,6 +505,7 @@ impl<A: Application> Io<A> {
             && self.urgent_writes.is_empty()
             && self.writes.is_empty()
             && self.ended.is_empty()
+            && !self.told_after_turn_end
             && self.stopping != Stopping::Asked)
     }
 

@@ -310,4 +310,4 @@ fn words(error: &rustls::Error, whose: &str) -> String {
 #[cfg(test)]
 mod proofs;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

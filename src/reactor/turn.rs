@@ -129,6 +129,7 @@ impl<A: Application> Reactor<A> {
         self.note(now);
         self.due();
         self.serve();
+        self.io.told_after_turn_end = false;
         self.app.turn_end(&mut self.io);
         self.settle_births();
         self.flush();
@@ -268,25 +269,26 @@ impl<A: Application> Reactor<A> {
         let Some(connection) = find(&mut self.io.sockets, token) else { return };
         if !connection.wants_reading() {
             // Nobody wants to hear, but a reset is not something to be heard.
-            if let Some(why) = connection.failure().filter(|_| connection.announced) {
+            if connection.announced
+                && let Some(why) = connection.failure()
+            {
                 self.io.end(token, why);
             }
             return;
         }
-        let before = connection.phase;
         let heard = match connection.hear(&mut self.scratch, &mut self.plain) {
             Ok(heard) => heard,
             Err(why) => return self.io.end(token, why),
         };
-        let begins_tls = before == Phase::Undecided && connection.phase == Phase::Handshaking;
+        // One that began with this very byte.
+        let unlimited = connection.phase == Phase::Handshaking && connection.timer.is_none();
         let owes_records = connection.tls.as_ref().is_some_and(|tls| !tls.records.is_empty());
-        let ending = before >= Phase::Losing && connection.read_closed;
-        if before == Phase::Lingering && connection.read_closed {
+        if connection.phase == Phase::Lingering && connection.read_closed {
             self.io.end(token, Reason::Done);
-        } else if heard.made || owes_records || ending {
+        } else if heard.made || owes_records {
             self.io.queue_flush(token);
         }
-        if begins_tls {
+        if unlimited {
             self.io.limit_phase(token, HANDSHAKE_TIMEOUT);
         }
         if heard.made {
@@ -365,7 +367,6 @@ impl<A: Application> Reactor<A> {
         }
         connection.phase = Phase::Lingering;
         io.limit_phase(token, LINGER);
-        io.queue_read(token);
     }
 
     /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a slot dies,
@@ -381,6 +382,7 @@ impl<A: Application> Reactor<A> {
             // Births of this very turn may be for this slot.
             self.settle_births();
             if let Some(Handler::Protocol(mut protocol)) = self.move_out(token) {
+                self.io.told_after_turn_end = true;
                 let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
                 protocol.connection_lost(token, &why, &mut cx);
             }

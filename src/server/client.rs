@@ -171,6 +171,13 @@ impl Client {
     fn line_over(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         self.line_limit_set = false;
         let Some(began) = self.line_began else { return };
+        if cx.io.is_held_back(me) {
+            // The rest of the line may lie unread on our side: its time begins when we read again.
+            self.line_began = Some(cx.io.now());
+            self.line_limit_set = true;
+            cx.io.call_later(LINE_TIMEOUT, me, Event::LineOver);
+            return;
+        }
         let left = LINE_TIMEOUT.saturating_sub(cx.io.now().saturating_duration_since(began));
         if left.is_zero() {
             let start = self.lines.cut_off();
@@ -188,7 +195,7 @@ impl Talk {
         log::info!("{} > {}", self.peer, Text(line));
         let first = !std::mem::replace(&mut self.spoken, true);
         match parse_command(line) {
-            Some(Command::IAmAt(said)) => self.i_am_at(me, &said, cx),
+            Some(Command::IAmAt(said)) => self.i_am_at(me, line, &said, cx),
             Some(Command::WhatsAt(asked)) => self.whats_at(me, line, &asked, cx),
             None => self.other_line_received(me, line, first, cx),
         }
@@ -219,21 +226,33 @@ impl Talk {
         if first && looks_like_http(line) { Next::Close } else { Next::GoOn }
     }
 
-    fn i_am_at(&mut self, me: Token, said: &IAmAt<'_>, cx: &mut Ctx<'_, Server>) -> Next {
+    fn i_am_at(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        said: &IAmAt<'_>,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
         let server_time = unix_nanos(cx.io.wall_clock());
         let herd = &mut cx.app.herd;
-        if self.replies.is_empty() {
+        let outcome = if self.replies.is_empty() {
             let peer = self.peer;
-            cx.io.write_with(me, |output| {
+            let written = cx.io.write_with(me, |output| {
                 let start = output.len();
-                herd.client_heard(said, server_time, output);
+                herd.client_heard(said, server_time, output)?;
                 log_reply(peer, output.get(start..).unwrap_or_default());
+                Ok(())
             });
-            return Next::GoOn;
-        }
-        let mut reply = Vec::new();
-        herd.client_heard(said, server_time, &mut reply);
-        self.reply(me, &reply, cx)
+            written.unwrap_or(Ok(())).map(|()| Next::GoOn)
+        } else {
+            let mut reply = Vec::new();
+            let outcome = herd.client_heard(said, server_time, &mut reply);
+            outcome.map(|_| self.reply(me, &reply, cx))
+        };
+        outcome.unwrap_or_else(|refused| {
+            log::info!("{}: refused, {refused}", self.peer);
+            self.refuse(me, line, cx)
+        })
     }
 
     fn whats_at(

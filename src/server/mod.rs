@@ -149,7 +149,7 @@ pub fn random() -> u64 {
 /// A server without neighbours, keys, log or upstream, for tests.
 #[cfg(test)]
 pub(crate) fn alone() -> Server {
-    use crate::herd::CatchUp;
+    use crate::herd::Settings;
     use crate::herd::topology::Topology;
     use crate::reactor::TlsClient;
     use crate::wire::http::request::Url;
@@ -158,7 +158,7 @@ pub(crate) fn alone() -> Server {
 
     let (topology, _) = Topology::parse("test", "Solo 127.0.0.1:1\n").unwrap();
     let me = topology.by_name(b"Solo").unwrap();
-    let herd = Herd::new(topology, me, 1, CatchUp::On);
+    let herd = Herd::new(topology, me, 1, Settings::default());
     let places = places::Config {
         upstream: Upstream::Google,
         url: Url::parse("https://127.0.0.1:1").unwrap(),

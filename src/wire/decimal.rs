@@ -126,9 +126,10 @@ pub(super) fn parse_unsigned(
     Some((Unsigned { whole, fraction: fraction * scale }, rest))
 }
 
-/// Reads a whole number that fits in 64 bits and fills `text`: marks and versions.
+/// Reads a whole number that fits in 64 bits and fills `text`, without zeros before it: marks and
+/// versions, which have one spelling, that of [`write_integer`].
 pub(super) fn parse_u64(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
+    if matches!(text, [] | [b'0', _, ..]) {
         return None;
     }
     text.iter().try_fold(0u64, |value, byte| match byte {
@@ -272,7 +273,7 @@ mod tests {
     fn marks_fill_sixty_four_bits_and_no_more() {
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(parse_u64(b"0"), Some(0));
-        for text in ["", "18446744073709551616", "+1", "1 ", "1.0"] {
+        for text in ["", "18446744073709551616", "+1", "1 ", "1.0", "00", "01"] {
             assert_eq!(parse_u64(text.as_bytes()), None, "{text}");
         }
         for value in [0, 9, 10, 1234, u64::MAX] {

@@ -5,14 +5,16 @@
 //! all of it; `herd` uses only the values.
 //!
 //! Reading order: [`mod@line`] and [`telnet`] cut a connection's bytes into lines, [`command`] and
-//! [`peer`] give the lines their meaning, [`location`], [`time`] and [`decimal`] read the fields.
-//! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists. [`certificate`] reads when
-//! one expires.
+//! [`peer`] give the lines their meaning, [`journal`] does it for the file that outlives a server,
+//! [`location`], [`time`] and [`decimal`] read the fields. [`http`] frames what goes to Places and comes
+//! back, [`json`] cuts its lists. [`certificate`] reads when one expires.
 
 pub mod certificate;
 pub mod command;
+mod crc32;
 pub mod decimal;
 pub mod http;
+pub mod journal;
 pub mod json;
 pub mod line;
 pub mod location;

@@ -187,7 +187,7 @@ pub fn write_here(out: &mut Vec<u8>, mark: u64) {
 }
 
 /// The first field and what follows the one space after it.
-fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (field, rest) = text.split_at_checked(find_white_space(text)?)?;
     match rest {
         [b' ', rest @ ..] if !field.is_empty() => Some((field, rest)),
@@ -196,12 +196,12 @@ fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// [`split_field`] for the name of a server, which has a bound.
-fn split_server(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_server(text: &[u8]) -> Option<(&[u8], &[u8])> {
     split_field(text).filter(|(server, _)| server.len() <= SERVER_NAME_MAX_BYTES)
 }
 
 /// Reads exactly 16 lower-case hexadecimal digits.
-fn parse_identity(text: &[u8]) -> Option<u64> {
+pub(super) fn parse_identity(text: &[u8]) -> Option<u64> {
     if text.len() != 16 {
         return None;
     }
@@ -213,7 +213,7 @@ fn parse_identity(text: &[u8]) -> Option<u64> {
 }
 
 /// Appends 16 lower-case hexadecimal digits.
-fn write_identity(out: &mut Vec<u8>, identity: u64) {
+pub(super) fn write_identity(out: &mut Vec<u8>, identity: u64) {
     for nibble in identity.to_be_bytes().iter().flat_map(|byte| [byte >> 4, byte & 0xf]) {
         out.push(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
     }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::support::{ALONE, Client, Folder, HERD, Herd, eventually, free_ports, herd};
+use super::support::{ALONE, Client, Folder, HERD, Herd, eventually, free_ports, herd, run_to_end};
 
 /// Exit code, standard output, standard error.
 fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -150,7 +150,7 @@ fn no_error_ever_shows_the_key() {
         let file = folder.write("key", key);
         let mut command = Command::new(HERD);
         command.args(["serve", "Solo", "--topology", &topology, "--places-key-file"]).arg(&file);
-        let output = command.output().unwrap();
+        let output = run_to_end(&mut command);
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{err}");
         assert!(err.starts_with(&format!("herd: --places-key-file {}: ", file.display())), "{err}");
@@ -225,7 +225,7 @@ The loss of one server cuts off no other.
 ";
     let default = (0, default.to_owned(), String::new());
     assert_eq!(run(&["check", root.join("topology.txt").to_str().unwrap()]), default);
-    let output = Command::new(HERD).arg("check").current_dir(root).output().unwrap();
+    let output = run_to_end(Command::new(HERD).arg("check").current_dir(root));
     assert_eq!(output.stdout, default.1.as_bytes(), "topology.txt is what it reads by itself");
     for (file, diameter, loss) in [
         (

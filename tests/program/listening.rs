@@ -170,6 +170,8 @@ fn a_neighbour_that_does_not_read_costs_no_memory_and_gets_the_newest() {
         let said = |number: usize| format!("IAMAT {} +1-1 {round}\n", name(number));
         client.send((0..CLIENTS).map(said).collect::<String>());
         (0..CLIENTS).for_each(|_| drop(client.line()));
+        // It lives, it only does not read.
+        dialled.send("HERE 0\n");
     }
     let backlog = herd.status("Left")["links"][0]["backlog"].as_u64().unwrap();
     assert!(0 < backlog && backlog < 2 * CLIENTS as u64 + 2_000, "{backlog}");
@@ -185,6 +187,7 @@ fn a_neighbour_that_does_not_read_costs_no_memory_and_gets_the_newest() {
             let number = line.split(' ').nth(3).unwrap().split('-').next().unwrap();
             newest[number.parse::<usize>().unwrap()] = record.to_owned();
             lines += 1;
+            dialled.send("HERE 0\n");
         }
     }
     assert_eq!(newest, vec![ROUNDS.to_string(); CLIENTS]);

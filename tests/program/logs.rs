@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
-use super::support::{ALONE, Client, HERD, Herd, PAIR, Process, control, eventually};
+use super::support::{ALONE, Client, DEADLINE, HERD, Herd, PAIR, Process, control, eventually};
 
 const KIWI: &str = "IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
 
@@ -181,7 +182,9 @@ fn the_level_says_how_much_is_logged() {
         ("off", vec![], "Z "),
     ] {
         let mut herd = Herd::start_with(PAIR, &["--log-level", level]);
-        has.iter().for_each(|text| herd.wait_for_log("Left", text));
+        for text in has {
+            herd.wait_for_log("Left", text);
+        }
         herd.say("Left", KIWI);
         herd.stop("Left");
         assert!(!herd.log("Left").contains(lacks), "{level}: {}", herd.log("Left"));
@@ -260,7 +263,8 @@ fn the_log_is_written_in_batches() {
     };
     let mut client = herd.connect("Solo");
     for round in 0..20 {
-        client.send((0..100).map(|n| format!("IAMAT {round}-{n} +1-1 5\n")).collect::<String>());
+        let said: Vec<_> = (0..100).map(|n| format!("IAMAT {round}-{n} +1-1 5\n")).collect();
+        client.send(said.concat());
         (0..100).for_each(|_| drop(client.line()));
     }
     herd.wait_for_log("Solo", "> IAMAT 19-99 ");
@@ -302,12 +306,10 @@ fn a_log_that_nobody_reads_blocks_nothing() {
     herd.folder.write("topology.txt", topology.replace("127.0.0.1", "localhost"));
     herd.start_one("Right");
     let socket = herd.folder.path("left");
-    let mut command = Command::new(HERD);
-    command.args(["serve", "Left", "--topology"]).arg(herd.folder.path("topology.txt"));
-    command.arg("--control").arg(&socket).stdout(Stdio::null());
-    let mut left = Process::spawn("Left", &mut command, &herd.folder);
-    left.kill();
-    left.child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = Command::new("sh");
+    let words = r#"exec "$0" serve Left --topology "$1" --control "$2" 2>&1"#;
+    command.args(["-c", words, HERD]).args([&herd.folder.path("topology.txt"), &socket]);
+    let mut left = Process::spawn("Left", command.stdout(Stdio::piped()), &herd.folder);
     let status =
         || -> Option<serde_json::Value> { serde_json::from_str(&control(&socket, "STATUS")?).ok() };
     eventually("Left answers", status);
@@ -320,7 +322,8 @@ fn a_log_that_nobody_reads_blocks_nothing() {
     let mut client = Client::over(address);
     for round in 0..100 {
         let id = "x".repeat(400);
-        client.send((0..100).map(|n| format!("IAMAT {id}-{n} +1-1 {round}\n")).collect::<String>());
+        let said: Vec<_> = (0..100).map(|n| format!("IAMAT {id}-{n} +1-1 {round}\n")).collect();
+        client.send(said.concat());
         (0..100).for_each(|_| drop(client.line()));
     }
     herd.kill("Right");
@@ -331,17 +334,22 @@ fn a_log_that_nobody_reads_blocks_nothing() {
     eventually("Right has caught up", || (herd.status("Right")["records"] == 100).then_some(()));
 
     // Now somebody reads: what is lost is said.
-    let mut pipe = BufReader::new(left.child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains(" lines are missing here: the log was too slow or full\n") {
-        line.clear();
-        assert_ne!(pipe.read_line(&mut line).unwrap(), 0, "the log ended");
-        parts(line.trim_end());
-    }
-    left.signal("-TERM");
+    let lines = lines_of(left.child.stdout.take().unwrap());
+    let next = || lines.recv_timeout(DEADLINE).expect("the log goes on");
+    while !next().ends_with(" lines are missing here: the log was too slow or full") {}
     drop(client);
-    let mut rest = String::new();
-    pipe.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("INFO  Left has stopped\n"), "{rest}");
-    assert!(left.child.wait().unwrap().success());
+    left.signal("-TERM");
+    while parts(&next()).1 != "Left has stopped" {}
+    assert_eq!(left.exit_code(), Some(0));
+}
+
+/// The lines of a pipe, as they come.
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let Ok(()) = sender.send(line.unwrap()) else { return };
+        }
+    });
+    receiver
 }

@@ -5,15 +5,21 @@
 
 mod cli;
 mod control;
+mod faults;
 mod herd;
+mod key;
 mod keys;
 mod links;
 mod listening;
 mod logs;
+mod places;
+mod pool;
 mod proof;
 mod protocol;
 mod smoke;
+mod stand_in;
 mod support;
 mod telnet;
 mod tls;
 mod transcripts;
+mod upstream;

@@ -1,7 +1,7 @@
 //! The rules for lines and commands, one test a rule, against the real program over real sockets.
 //!
-//! What these tests share is here; the tests are in the modules, by what they are about. The same
-//! helpers serve `telnet` and `transcripts`.
+//! What these tests share is here, and serves `telnet` and `transcripts` too; the tests are in the
+//! modules, by what they are about.
 
 mod iamat;
 mod lines;

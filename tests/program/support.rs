@@ -71,7 +71,7 @@ pub fn free_ports(count: usize) -> Vec<u16> {
 
 /// Runs `herd` with arguments to its end.
 pub fn herd(arguments: &[&str]) -> Output {
-    Command::new(HERD).args(arguments).env_remove("PLACES_API_KEY").output().unwrap()
+    run_to_end(Command::new(HERD).args(arguments))
 }
 
 /// One running process, with its standard error in a file.
@@ -144,8 +144,9 @@ pub const ALONE: Shape = &[("Solo", "")];
 
 /// A herd of real processes on ports of its own.
 pub struct Herd {
-    pub folder: Folder,
+    // Before the folder, which has to outlive the processes that write into it.
     pub servers: Vec<(String, u16, Option<Process>)>,
+    pub folder: Folder,
     /// Added to each server's command line.
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
@@ -397,7 +398,27 @@ impl Herd {
     pub fn stop(&mut self, name: &str) {
         let process = self.process(name);
         process.signal("-TERM");
-        assert!(process.child.wait().unwrap().success(), "{name} stops with exit code 0");
+        assert_eq!(process.exit_code(), Some(0), "{name} stops in order");
         self.kill(name);
     }
+}
+
+impl Process {
+    /// Waits for its end. `None`: by a signal.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        eventually("the process ends", || child.try_wait().unwrap()).code()
+    }
+}
+
+/// Runs a command to its end, which has to come by itself.
+pub fn run_to_end(command: &mut Command) -> Output {
+    command.env_remove("PLACES_API_KEY").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait_with_output().unwrap()
 }

@@ -240,18 +240,26 @@ fn the_real_telnet_shows_replies_after_a_ctrl_c() {
     telnet.type_in("IAMAT kiwi +1+1 1\n");
     telnet.wait_for("\r\nAT Solo +");
     telnet.type_in("\x03");
-    herd.wait_for_log("Solo", r"< \xff\xfc\u{6}");
+    wait_for_timing_marks(&herd, 1);
     telnet.type_in("IAMAT kiwi +1+1 2\n");
     telnet.wait_for(" kiwi +1+1 2\r\nAT Solo +");
     // Somebody waits for a WHATSAT and grows impatient; the answer comes all the same.
     telnet.type_in("WHATSAT kiwi 1 1\n");
     wait_for_questions(&herd, 1);
     telnet.type_in("\x03");
+    wait_for_timing_marks(&herd, 2);
     telnet.type_in("WHO\n");
     herd.wait_for_log("Solo", "> WHO");
     drop(upstream.question());
     telnet.wait_for("\"UNKNOWN_ERROR\"");
     telnet.wait_for("\r\n? WHO\r\n");
+}
+
+/// Waits until telnet has asked so many times for a sign that its Ctrl-C has arrived.
+fn wait_for_timing_marks(herd: &Herd, count: usize) {
+    eventually(&format!("{count} timing marks are refused"), || {
+        (herd.log("Solo").matches(r"< \xff\xfc\u{6}").count() == count).then_some(())
+    });
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The sessions of the original course project and of two of its reports, each on its own herd: who says
+//! The transcripts of the original course project and of two of its reports, each on its own herd: who says
 //! what to which server, which server is killed meanwhile, and what everybody must then be told.
 //!
 //! Replies come over real TLS from the stand-in, so what is near are towns.

@@ -1,6 +1,7 @@
 //! Tests of one link at a time: its lines, its cursor, and what it refuses.
 
 use super::*;
+use crate::herd::Settings;
 use crate::herd::topology::Topology;
 use crate::wire::command::{Command, parse_command};
 use crate::wire::time::NANOS_PER_SECOND;
@@ -13,7 +14,7 @@ const CHAIN: &str = "A h:1 B\nB h:2 C\nC h:3";
 fn herd(name: &str, identity: u64, catch_up: CatchUp) -> Herd {
     let (topology, _) = Topology::parse("chain", CHAIN).unwrap();
     let me = topology.by_name(name.as_bytes()).unwrap();
-    Herd::new(topology, me, identity, catch_up)
+    Herd::new(topology, me, identity, Settings { catch_up, ..Settings::default() })
 }
 
 /// A client of `herd` reports, at second 1000 of the server's clock. Gives the reply.
@@ -21,7 +22,7 @@ fn report(herd: &mut Herd, client: &str, time: u32) -> String {
     let line = format!("IAMAT {client} +1-1 {time}");
     let Some(Command::IAmAt(said)) = parse_command(line.as_bytes()) else { panic!("{line}") };
     let mut out = Vec::new();
-    herd.client_heard(&said, 1_000 * NANOS_PER_SECOND, &mut out);
+    herd.client_heard(&said, 1_000 * NANOS_PER_SECOND, &mut out).unwrap();
     text(&out)
 }
 

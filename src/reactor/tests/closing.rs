@@ -21,6 +21,36 @@ fn after_a_half_close_all_output_still_goes_out() {
     bench.assert_idle();
 }
 
+/// A protocol that leaves everything but its data to the defaults. It owes an answer to what it hears.
+struct Plain;
+
+impl Protocol<Notes> for Plain {
+    fn data_received(&mut self, me: Token, _data: &[u8], cx: &mut BenchCtx<'_>) {
+        cx.io.owe(me);
+    }
+}
+
+#[test]
+fn by_default_a_half_close_ends_the_connection_when_all_is_answered() {
+    let mut bench = Bench::new();
+    let listener = std::net::TcpListener::bind(any_port()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = ConnectOptions::default();
+    let token = bench.io().connect_tcp("127.0.0.1", port, options, Box::new(Plain));
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut client = Client::over(stream);
+    client.send(b"question");
+    client.finish_sending();
+    bench.until_quiet();
+    assert!(bench.io().write(token, b"answer"), "it waits for the answer");
+    bench.io().settle(token);
+    bench.until_end(&mut client);
+    assert_eq!((client.end, client.received.as_slice()), (Some(Ok(())), &b"answer"[..]));
+    bench.until("its end", |bench| bench.io().peer(token).is_none());
+    bench.assert_idle();
+}
+
 #[test]
 fn after_a_half_close_an_owed_reply_is_waited_for() {
     let mut bench = Bench::new();

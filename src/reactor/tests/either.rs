@@ -1,8 +1,9 @@
 //! One listener for TLS and plain text: the first byte tells, and nothing else changes for either.
 
 use super::super::limits::{HANDSHAKE_TIMEOUT, LINGER, STOP_TIMEOUT};
+use super::super::tls::tests::identity;
 use super::super::transport::Output;
-use super::tls::{TlsPeer, identity, trusting};
+use super::tls::{TlsPeer, trusting};
 use super::*;
 
 /// The first byte of a TLS connection.

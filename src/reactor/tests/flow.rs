@@ -19,6 +19,7 @@ fn what_came_during_a_pause_is_heard_after_it() {
     bench.until_quiet();
     bench.assert_idle();
     assert_eq!(bench.heard(), ["server: made"]);
+    assert!(bench.io().is_held_back(server));
     // Nothing more comes from the client, so no edge either.
     bench.io().resume_producing(server);
     bench.until_heard("server: lost, closed in order");
@@ -92,7 +93,7 @@ fn who_does_not_read_answers_is_not_read_until_they_are_drained() {
     bench.until_quiet();
     let read = bench.app().bytes("server").len();
     assert!(read < sent, "all of it was read");
-    assert!(!bench.io().may_produce(server));
+    assert!(!bench.io().may_produce(server) && bench.io().is_held_back(server));
     assert!(!bench.io().connection(server).unwrap().writable, "no write is tried in vain");
     // More input does not make it read.
     sent += client.send_some(&data[sent..]);
@@ -106,7 +107,7 @@ fn who_does_not_read_answers_is_not_read_until_they_are_drained() {
         client.received.len() == TIMES * data.len()
     });
     assert_eq!(bench.app().bytes("server"), data);
-    assert!(bench.io().may_produce(server));
+    assert!(bench.io().may_produce(server) && !bench.io().is_held_back(server));
     bench.assert_idle();
 }
 

@@ -166,6 +166,7 @@ fn jobs_that_beget_jobs_starve_nobody() {
     let mut client = Client::connect(address);
     client.send(b"hello");
     bench.until_received(&mut client, 5);
+    bench.until("some results", |bench| bench.app().count("app: again") >= 20);
     let (count, turns) = (bench.app().count("app: again"), bench.io().stats().turns);
     assert!(count as u64 <= turns, "{count} results in {turns} turns");
 }

@@ -173,9 +173,11 @@ const MANY_BYTES: usize = 16 << 20;
 fn pattern(length: usize) -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     let bytes = BYTES.get_or_init(|| {
-        (0..u32::try_from(MANY_BYTES / 64).unwrap())
-            .flat_map(|i| [i.to_be_bytes(); 16].concat())
-            .collect()
+        let mut bytes = Vec::with_capacity(MANY_BYTES);
+        for block in 0..u32::try_from(MANY_BYTES / 64).unwrap() {
+            bytes.extend_from_slice([block.to_be_bytes(); 16].as_flattened());
+        }
+        bytes
     });
     &bytes[..length]
 }

@@ -5,7 +5,7 @@ use rcgen::{
 };
 use rustls::HandshakeKind;
 
-use super::tests::{Side, converse};
+use super::tests::{Side, converse, only_tls_1_2};
 use super::*;
 
 const BOTH_ENDS: [Purpose; 2] = [Purpose::ServerAuth, Purpose::ClientAuth];
@@ -194,14 +194,8 @@ fn an_older_tls_serves_clients_and_proves_nothing() {
     assert!(!client.tls.peer_is("Alford"));
 
     // And who dials a neighbour speaks nothing older.
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS12])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(alford.chain.clone(), alford.key.clone_key())
-        .unwrap();
     let mut client = TlsSession::client(&ball.client().unwrap(), "Alford").unwrap();
-    let mut server = TlsSession::server(&TlsServer(Arc::new(config))).unwrap();
+    let mut server = TlsSession::server(&only_tls_1_2(&alford.server().unwrap())).unwrap();
     client.collect_records();
     assert!(server.receive(client.records.unsent(), &mut Vec::new()).is_err());
 }

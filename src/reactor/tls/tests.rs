@@ -7,12 +7,24 @@ use super::*;
 /// The first byte of an alert (RFC 8446, section 5.1).
 const ALERT: u8 = 21;
 
-/// A certificate for `name`, and who serves it and who trusts it.
-fn identity(name: &str) -> (TlsServer, TlsClient) {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+/// Who is certified as localhost and 127.0.0.1, and who trusts that.
+pub fn identity() -> (TlsServer, TlsClient) {
+    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = made.signing_key.serialize_der();
     let server = TlsServer::new(vec![made.cert.der().to_vec()], key).unwrap();
     (server, TlsClient::from_pem(made.cert.pem().as_bytes()).unwrap())
+}
+
+/// The same certificate, from a server of the years before 2018.
+pub fn only_tls_1_2(tls: &TlsServer) -> TlsServer {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .map(|builder| {
+            builder.with_no_client_auth().with_cert_resolver(tls.0.cert_resolver.clone())
+        })
+        .map(|config| TlsServer(Arc::new(config)))
+        .unwrap()
 }
 
 /// One side, what it wants to say and what it has heard.
@@ -66,10 +78,16 @@ pub(super) fn converse(client: &mut Side, server: &mut Side, piece: usize) {
 
 #[test]
 fn any_cutting_of_the_records_gives_the_same_text() {
-    let tls = identity("localhost");
+    let (server, client) = identity();
+    for tls in [(only_tls_1_2(&server), client.clone()), (server, client)] {
+        any_cutting_gives_the_same_text(&tls);
+    }
+}
+
+fn any_cutting_gives_the_same_text(tls: &(TlsServer, TlsClient)) {
     let text: Vec<u8> = (0..200_000u32).flat_map(u32::to_be_bytes).collect();
     for piece in [1, 5, 4095, 4096, 4097, 20_000, usize::MAX] {
-        let (mut client, mut server) = pair(&tls, "localhost");
+        let (mut client, mut server) = pair(tls, "localhost");
         client.say(&text);
         server.say(&text[..70_000]);
         converse(&mut client, &mut server, piece);
@@ -89,7 +107,7 @@ fn any_cutting_of_the_records_gives_the_same_text() {
 
 #[test]
 fn text_waits_until_the_handshake_is_done() {
-    let (mut client, _) = pair(&identity("localhost"), "localhost");
+    let (mut client, _) = pair(&identity(), "localhost");
     client.say(b"secret");
     let hello = client.take_records();
     assert!(!hello.is_empty());
@@ -98,7 +116,7 @@ fn text_waits_until_the_handshake_is_done() {
 
 #[test]
 fn the_second_connection_resumes_the_session_of_the_first() {
-    let tls = identity("localhost");
+    let tls = identity();
     let kinds = [(); 2].map(|()| {
         let (mut client, mut server) = pair(&tls, "localhost");
         client.say(b"x");
@@ -112,7 +130,7 @@ fn the_second_connection_resumes_the_session_of_the_first() {
 
 #[test]
 fn nothing_is_heard_behind_a_close_notify() {
-    let (mut client, mut server) = pair(&identity("localhost"), "localhost");
+    let (mut client, mut server) = pair(&identity(), "localhost");
     converse(&mut client, &mut server, usize::MAX);
     client.say(b"before");
     client.tls.seal(&mut client.output).unwrap();
@@ -127,7 +145,7 @@ fn nothing_is_heard_behind_a_close_notify() {
 
 #[test]
 fn what_is_no_tls_is_refused_with_an_alert() {
-    let (_, mut server) = pair(&identity("localhost"), "localhost");
+    let (_, mut server) = pair(&identity(), "localhost");
     let error = server.tls.receive(b"GET / HTTP/1.1\r\n\r\n", &mut Vec::new()).unwrap_err();
     assert!(error.starts_with("TLS: "), "{error}");
     assert_eq!(server.tls.records.unsent().first(), Some(&ALERT));
@@ -135,7 +153,7 @@ fn what_is_no_tls_is_refused_with_an_alert() {
 
 #[test]
 fn a_changed_record_is_refused() {
-    let (mut client, mut server) = pair(&identity("localhost"), "localhost");
+    let (mut client, mut server) = pair(&identity(), "localhost");
     converse(&mut client, &mut server, usize::MAX);
     client.say(b"one two three");
     let mut records = client.take_records();
@@ -146,7 +164,7 @@ fn a_changed_record_is_refused() {
 
 #[test]
 fn a_certificate_that_is_not_good_is_told_in_plain_words() {
-    let (tls, other) = (identity("localhost"), identity("localhost"));
+    let (tls, other) = (identity(), identity());
     let cases = [
         (&other.1, "localhost", "not signed by a trusted authority"),
         (&tls.1, "example.com", "is for another name"),
@@ -178,7 +196,7 @@ fn what_cannot_be_configured_is_refused_with_words() {
         assert!(TlsClient::from_pem(pem).is_err(), "{}", String::from_utf8_lossy(pem));
     }
     assert!(TlsClient::web().is_ok());
-    let (_, client) = identity("localhost");
+    let (_, client) = identity();
     let error = TlsSession::client(&client, "not a name").err().unwrap();
     assert!(error.contains("not a name that a certificate can carry"), "{error}");
     assert!(TlsSession::client(&client, "::1").is_ok());

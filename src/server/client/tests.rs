@@ -136,6 +136,19 @@ fn each_line_has_sixty_seconds_of_its_own() {
 }
 
 #[test]
+fn a_line_that_begins_while_another_is_looked_after_is_cut_off_too() {
+    let mut scene = Scene::new();
+    scene.says("one");
+    scene.at(59_000);
+    scene.says("\ntwo");
+    // Here the first line would have been late.
+    scene.at(60_000);
+    scene.assert_hears("? one\n", false);
+    scene.at(119_000);
+    scene.assert_hears("? two...\n", true);
+}
+
+#[test]
 fn an_unfinished_telnet_command_is_an_unfinished_line() {
     let mut scene = Scene::new();
     scene.client.write_all(&[255, 250, 24]).unwrap();
@@ -157,4 +170,30 @@ fn an_idle_connection_may_stay_as_long_as_it_likes() {
     scene.at(7_200_000);
     scene.says("three\n");
     scene.assert_hears("? two\n? three\n", false);
+}
+
+#[test]
+fn a_line_that_we_do_not_read_is_not_late() {
+    let mut scene = Scene::new();
+    // Answers that nobody takes, until the server stops reading in the middle of a line.
+    let lines = format!("{}\n", "x".repeat(997)).repeat(1024);
+    let mut unsent: &[u8] = &[];
+    let mut rounds_without_progress = 0;
+    while rounds_without_progress < 100 {
+        unsent = if unsent.is_empty() { lines.as_bytes() } else { unsent };
+        match scene.client.write(unsent) {
+            Ok(length) => (unsent, rounds_without_progress) = (&unsent[length..], 0),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => rounds_without_progress += 1,
+            Err(e) => panic!("{e}"),
+        }
+        scene.turn();
+    }
+    scene.at(60_000);
+    scene.at(120_000);
+    // Now they are taken, all of them: the server goes on where it had stopped.
+    for _ in 0..100 {
+        let (heard, closed) = scene.hears();
+        assert!(!closed && !heard.contains("..."), "{}", &heard[heard.len().saturating_sub(80)..]);
+        scene.turn();
+    }
 }

@@ -76,7 +76,7 @@ impl Fetcher {
 
     /// The answer is whole: the connection is free for the next question, or has to go.
     fn answered(&mut self, me: Token, number: u64, answer: Response, cx: &mut Ctx<'_, Server>) {
-        let keep = answer.keep_alive && !cx.io.is_stopping();
+        let keep = answer.keep_alive;
         cx.app.places.finish(number, Ok(answer), cx.io);
         self.used = true;
         if keep {
@@ -84,10 +84,16 @@ impl Fetcher {
             self.set_limit(me, Some((IDLE_TIMEOUT, Event::IdleOver)), cx);
             cx.app.places.connection_idle(me, cx.io);
         } else {
-            self.state = State::Ended;
-            self.set_limit(me, None, cx);
-            cx.io.lose_connection(me);
+            self.end(me, cx);
         }
+    }
+
+    /// Nothing is asked over this connection any more.
+    fn end(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.state = State::Ended;
+        self.set_limit(me, None, cx);
+        cx.io.lose_connection(me);
+        cx.app.places.connection_ending(me, cx.io);
     }
 
     fn fail(&mut self, me: Token, number: u64, why: String, cx: &mut Ctx<'_, Server>) {
@@ -111,8 +117,7 @@ impl Protocol<Server> for Fetcher {
     fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
         let State::Waiting { number, reader } = &mut self.state else {
             // Nobody has asked: whatever this is, it must not be taken for the next answer.
-            self.state = State::Ended;
-            return cx.io.abort_connection(me);
+            return self.end(me, cx);
         };
         let number = *number;
         if let Some(call) = self.limit.take() {
@@ -128,15 +133,14 @@ impl Protocol<Server> for Fetcher {
     /// The upstream has finished sending: for some answers that is how they end.
     fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         let State::Waiting { number, reader } = &mut self.state else {
-            return cx.io.lose_connection(me);
+            return self.end(me, cx);
         };
         let (number, stale) = (*number, self.used && !reader.has_begun());
         match reader.finish() {
             Ok(answer) => self.answered(me, number, answer, cx),
             Err(e) if stale => {
-                self.state = State::Ended;
-                cx.app.places.retry(number, e.to_string(), cx.io);
-                cx.io.abort_connection(me);
+                cx.app.places.retry(number, &e.to_string());
+                self.end(me, cx);
             }
             Err(e) => self.fail(me, number, e.to_string(), cx),
         }
@@ -149,14 +153,8 @@ impl Protocol<Server> for Fetcher {
                 let seconds = FIRST_BYTE_TIMEOUT.as_secs();
                 self.fail(me, number, format!("no answer within {seconds} s"), cx);
             }
-            (Event::IdleOver, State::Idle) => {
-                self.state = State::Ended;
-                cx.io.lose_connection(me);
-            }
-            (Event::Fetch(fetch), _) => {
-                // Given to a connection that was about to go; as good as a kept one that had died.
-                cx.app.places.retry(fetch.number, "it was closing".to_owned(), cx.io);
-            }
+            (Event::IdleOver, State::Idle) => self.end(me, cx),
+            // A question that comes when this one is ending waits again already.
             _ => {}
         }
     }
@@ -168,7 +166,7 @@ impl Protocol<Server> for Fetcher {
                 cx.app.places.finish(fetch.number, Err(words(why)), cx.io);
             }
             State::Waiting { number, reader } if self.used && !reader.has_begun() => {
-                cx.app.places.retry(number, words(why), cx.io);
+                cx.app.places.retry(number, &words(why));
             }
             State::Waiting { number, .. } => {
                 cx.app.places.finish(number, Err(words(why)), cx.io);
@@ -179,10 +177,12 @@ impl Protocol<Server> for Fetcher {
     }
 }
 
-/// The fault in words for a client: what went wrong, not where our network has what.
+/// The fault in words for a client: what went wrong, not where our network has what, nor the system's
+/// number for it.
 fn words(why: &Reason) -> String {
     match why {
         Reason::ConnectFailed { why, .. } => why.clone(),
+        Reason::Broken(why) => why.split(" (os error").next().unwrap_or(why).to_lowercase(),
         other => other.to_string(),
     }
 }

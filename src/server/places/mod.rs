@@ -74,8 +74,8 @@ struct Asked {
     since: Instant,
     /// Its time limit.
     limit: DelayedCall,
-    /// It was sent over a kept-alive connection that died before a byte of the answer, and has been
-    /// given its one second try.
+    /// It was sent over a kept-alive connection that died before a byte of the answer, and has its one
+    /// second try, on a fresh connection.
     retried: bool,
 }
 
@@ -83,7 +83,10 @@ struct Asked {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Idle,
+    /// It carries this question, or is about to: the event that brings it may be under way.
     Busy(u64),
+    /// It takes no more questions, but still counts until it is gone.
+    Ending,
 }
 
 /// The questions, and the pool that carries them.
@@ -154,18 +157,13 @@ impl Places {
                 self.waiting.pop_front();
                 continue;
             };
-            let idle = self.pool.iter().find(|(_, place)| *place == Place::Idle).map(|(t, _)| *t);
-            let full = self.pool.len() >= CONNECTIONS_MAX;
-            match idle {
-                // A question that met a dead kept-alive connection gets one that is surely fresh.
-                Some(token) if asked.retried && full => {
-                    // Its end makes room, and brings us here again.
-                    return io.abort_connection(token);
-                }
-                None if full => return,
-                _ => {}
+            // A question that met a dead kept-alive connection gets one that is surely fresh. The dead
+            // one still counts until it is gone, and its end brings us here again.
+            let idle = |(_, place): &&(Token, Place)| *place == Place::Idle && !asked.retried;
+            let idle = self.pool.iter().find(idle).map(|(token, _)| *token);
+            if idle.is_none() && self.pool.len() >= CONNECTIONS_MAX {
+                return;
             }
-            let idle = idle.filter(|_| !asked.retried);
             self.waiting.pop_front();
             match self.request(asked) {
                 Ok(request) => self.carry(Fetch::new(number, request), number, idle, io),
@@ -197,10 +195,9 @@ impl Places {
         self.pool.push((token, Place::Busy(number)));
     }
 
-    fn set_place(&mut self, token: Token, place: Place) {
-        if let Some((_, present)) = self.pool.iter_mut().find(|(t, _)| *t == token) {
-            *present = place;
-        }
+    fn set_place(&mut self, token: Token, place: Place) -> Option<Place> {
+        let (_, present) = self.pool.iter_mut().find(|(t, _)| *t == token)?;
+        Some(std::mem::replace(present, place))
     }
 
     /// A connection has its answer and can take the next question.
@@ -209,24 +206,35 @@ impl Places {
         self.assign(io);
     }
 
+    /// A connection takes no more questions.
+    pub(super) fn connection_ending(&mut self, token: Token, io: &mut Io<Server>) {
+        self.release(token);
+        self.assign(io);
+    }
+
     /// A connection is gone.
     pub(super) fn connection_gone(&mut self, token: Token, io: &mut Io<Server>) {
+        self.release(token);
         self.pool.retain(|(t, _)| *t != token);
         self.assign(io);
     }
 
+    /// A question that a connection was given and has not answered waits again: it may have been handed
+    /// over in the very turn in which the connection ended, and would meet nobody there.
+    fn release(&mut self, token: Token) {
+        if let Some(Place::Busy(number)) = self.set_place(token, Place::Ending)
+            && self.is_asked(number)
+        {
+            self.waiting.push_front(number);
+        }
+    }
+
     /// A kept-alive connection died before a byte of the answer: the upstream had closed it meanwhile.
-    /// The question is asked once more, on a fresh connection.
-    pub(super) fn retry(&mut self, number: u64, why: String, io: &mut Io<Server>) {
-        match self.asked.get_mut(&number) {
-            Some(asked) if !asked.retried => {
-                asked.retried = true;
-                log::info!(
-                    "places: a kept connection was dead ({why}); asking again on a fresh one"
-                );
-                self.waiting.push_front(number);
-            }
-            _ => self.finish(number, Err(why), io),
+    /// The question waits again when that connection ends, for a fresh one, which is not retried.
+    pub(super) fn retry(&mut self, number: u64, why: &str) {
+        if let Some(asked) = self.asked.get_mut(&number) {
+            asked.retried = true;
+            log::info!("places: a kept connection was dead ({why}); asking again on a fresh one");
         }
     }
 
@@ -263,8 +271,13 @@ impl Places {
             upstream.judge(&response)?;
             Ok(response.body)
         });
+        // Askers may be thousands, but there are only so many bounds.
+        let mut cut = BTreeMap::new();
         for asker in &asked.askers {
-            let text = compose(asker, judged.as_deref(), upstream.list_name());
+            let json = cut.entry(asker.bound).or_insert_with(|| {
+                answer_json(judged.as_deref(), upstream.list_name(), asker.bound)
+            });
+            let text = reply(&asker.at_line, json);
             io.post(asker.client, Event::Reply { place: asker.place, text });
         }
     }
@@ -290,28 +303,28 @@ impl Places {
     }
 }
 
-/// The whole reply to a WHATSAT: the AT line, the JSON, two newlines.
-fn compose(asker: &Asker, judged: Result<&[u8], &String>, list: &str) -> Vec<u8> {
-    let mut reply = asker.at_line.clone();
-    reply.push(b'\n');
-    let error = match judged.map(|body| cut_list(body, list, asker.bound)) {
+/// The upstream's JSON with its list cut, or one that names the fault.
+fn answer_json(judged: Result<&[u8], &String>, list: &str, bound: usize) -> Vec<u8> {
+    match judged.map(|body| cut_list(body, list, bound)) {
         Ok(Ok(parts)) => {
-            squeeze_newlines(&mut reply, &parts);
-            None
+            let mut json = Vec::new();
+            squeeze_newlines(&mut json, &parts);
+            json
         }
-        Ok(Err(e)) => Some(error_json(&format!("places: {e}"))),
-        Err(why) => Some(error_json(why)),
-    };
-    reply.extend(error.unwrap_or_default());
-    reply.extend_from_slice(b"\n\n");
-    reply
+        Ok(Err(e)) => error_json(&format!("places: {e}")),
+        Err(why) => error_json(why),
+    }
+}
+
+/// The whole reply to a WHATSAT: the AT line, the JSON, two newlines.
+fn reply(at_line: &[u8], json: &[u8]) -> Vec<u8> {
+    [at_line, b"\n", json, b"\n\n"].concat()
 }
 
 /// The answer to one question too many, in the shape that Places itself uses.
 fn refuse(asker: &Asker, io: &mut Io<Server>) {
     let words = "places: this server has too many questions waiting";
-    let json = error_json_with_status("OVER_QUERY_LIMIT", words);
-    let text = [asker.at_line.as_slice(), b"\n", &json, b"\n\n"].concat();
+    let text = reply(&asker.at_line, &error_json_with_status("OVER_QUERY_LIMIT", words));
     log::warn!("{words}");
     io.post(asker.client, Event::Reply { place: asker.place, text });
 }
@@ -329,3 +342,6 @@ fn question(location_text: &[u8], radius: Radius) -> Question {
         radius_metres: String::from_utf8_lossy(&metres).into_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

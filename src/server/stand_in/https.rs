@@ -15,7 +15,7 @@ use super::gazetteer::Gazetteer;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
     Application, Ctx, DelayedCall, Factory, Io, ListenOptions, Peer, Protocol, Reactor, Reason,
-    Speech, TlsServer, Token,
+    Signal, Speech, TlsServer, Token,
 };
 use crate::server::control::{Controlled, utc};
 use crate::server::logging::{Log, LogEvent, Text};
@@ -61,6 +61,13 @@ impl Application for StandIn {
 
     fn turn_end(&mut self, io: &mut Io<Self>) {
         self.log.hand_over(io);
+    }
+
+    fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
+        match signal {
+            Signal::Hangup => self.log.reopen(),
+            Signal::Terminate | Signal::Interrupt => io.stop(),
+        }
     }
 }
 
@@ -177,7 +184,7 @@ impl Protocol<StandIn> for Connection {
                     let (status, reason) = (refusal.status, refusal.reason);
                     let body = format!("{reason}\n");
                     cx.io.write_with(me, |output| {
-                        write_response(output, status, reason, PLAIN, body.as_bytes(), false);
+                        write_response(output, status, reason, &[PLAIN], body.as_bytes(), false);
                     });
                     return cx.io.lose_connection(me);
                 }
@@ -199,8 +206,11 @@ impl Protocol<StandIn> for Connection {
     }
 }
 
-const PLAIN: &str = "text/plain; charset=UTF-8";
-const JSON: &str = "application/json; charset=UTF-8";
+const PLAIN: (&str, &str) = ("Content-Type", "text/plain; charset=UTF-8");
+const JSON: (&str, &str) = ("Content-Type", "application/json; charset=UTF-8");
+
+/// Whoever is told that a method is not allowed must be told which are (RFC 9110, section 15.5.6).
+const ALLOW: (&str, &str) = ("Allow", "GET");
 
 impl Connection {
     /// Answers a request. Says whether the connection can take another one.
@@ -209,13 +219,14 @@ impl Connection {
         // The body of an answer to HEAD would be taken for the next answer (RFC 9110, section 9.3.2).
         let keep_alive = request.keep_alive && request.method == "GET";
         let (path, query) = query_pairs(&request.target);
-        let (status, reason, kind, body) = if request.method == "GET" {
+        let (status, reason, fields, body) = if request.method == "GET" {
             match answer(&cx.app.gazetteer, &path, &query) {
-                (200, body) => (200, "OK", JSON, body),
-                (status, body) => (status, "Not Found", JSON, body),
+                (200, body) => (200, "OK", [JSON].as_slice(), body),
+                (status, body) => (status, "Not Found", [JSON].as_slice(), body),
             }
         } else {
-            (405, "Method Not Allowed", PLAIN, b"only GET is answered here\n".to_vec())
+            let body = b"only GET is answered here\n".to_vec();
+            (405, "Method Not Allowed", [PLAIN, ALLOW].as_slice(), body)
         };
         // The query holds the asker's key: only the parts that are no secret are logged.
         let asked = |name: &str| {
@@ -232,7 +243,7 @@ impl Connection {
             body.len(),
         );
         cx.io.write_with(me, |output| {
-            write_response(output, status, reason, kind, &body, keep_alive);
+            write_response(output, status, reason, fields, &body, keep_alive);
         });
         keep_alive
     }

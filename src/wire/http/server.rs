@@ -164,22 +164,23 @@ fn refuse(why: HttpError) -> Refusal {
     }
 }
 
-/// Appends an answer with a body. `reason` and `content_type` are the program's own constants.
+/// Appends an answer with a body. `reason` and `fields` are the program's own constants.
 pub fn write_response(
     out: &mut Vec<u8>,
     status: u16,
     reason: &str,
-    content_type: &str,
+    fields: &[(&str, &str)],
     body: &[u8],
     keep_alive: bool,
 ) {
     let connection = if keep_alive { "keep-alive" } else { "close" };
-    let head = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
-         Connection: {connection}\r\n\r\n",
-        body.len()
-    );
-    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\n").as_bytes());
+    for (name, value) in fields {
+        out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    let length = body.len();
+    let end = format!("Content-Length: {length}\r\nConnection: {connection}\r\n\r\n");
+    out.extend_from_slice(end.as_bytes());
     out.extend_from_slice(body);
 }
 
@@ -328,12 +329,12 @@ mod tests {
     #[test]
     fn a_response_is_written_to_the_letter() {
         let mut out = Vec::new();
-        write_response(&mut out, 200, "OK", "application/json", b"{}", true);
+        write_response(&mut out, 200, "OK", &[("Content-Type", "application/json")], b"{}", true);
         let expected = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
                         Connection: keep-alive\r\n\r\n{}";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         let mut out = Vec::new();
-        write_response(&mut out, 404, "Not Found", "text/plain", b"", false);
+        write_response(&mut out, 404, "Not Found", &[], b"", false);
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("Content-Length: 0\r\nConnection: close\r\n\r\n"), "{text}");
     }

@@ -1,0 +1,108 @@
+//! The writing side of a journal: what has changed since, and how far the neighbours have told.
+
+use super::super::Herd;
+use super::super::links::PUMP_ENTRIES_MAX;
+use crate::wire::journal::{SEAL_BYTES, write_header, write_record, write_taken};
+
+/// How much longer than twice what it must hold a file may get before it is to be written anew.
+///
+/// Without it the journal of a herd that knows three clients would be written anew all the time. Marks
+/// count as nothing that must be held, and disappear in it.
+pub const REWRITE_SLACK_BYTES: u64 = 1 << 20;
+
+/// A cursor in the change log whose reader is a file.
+///
+/// It is a plain value that costs a few bytes for each neighbour. Whoever writes the file keeps a copy
+/// for as long as a write may still fail, and goes back to it then, after cutting the file back to
+/// [`file_bytes`](Self::file_bytes): all that the file lacks comes again, newest record of each client
+/// once.
+#[derive(Clone, Debug, Default)]
+pub struct Writer {
+    /// All changes up to this number are in the file or need not be.
+    cursor: u64,
+    /// By neighbour: the identity and mark that the file holds.
+    taken: Vec<Option<(u64, u64)>>,
+    file_bytes: u64,
+    /// Marks that are added to the file will not be believed.
+    is_damaged: bool,
+}
+
+impl Writer {
+    /// For an empty file.
+    pub fn new() -> Writer {
+        Writer::default()
+    }
+
+    /// For a file that has just been replayed, of which the first `file_bytes` are kept.
+    pub(super) fn resume(herd: &Herd, file_bytes: u64, is_damaged: bool) -> Writer {
+        Writer { cursor: herd.last_change(), taken: taken(herd).collect(), file_bytes, is_damaged }
+    }
+
+    /// Appends what the file lacks: records until `limit_bytes` are reached, or so many clients were
+    /// looked at, then marks. Gives whether there is more, which nothing else will tell.
+    ///
+    /// To be called at the end of each turn, before the links are pumped, and always with the herd that
+    /// it began with.
+    pub fn pump(&mut self, herd: &Herd, out: &mut Vec<u8>, limit_bytes: usize) -> bool {
+        let start = out.len();
+        if self.file_bytes == 0 {
+            write_header(out);
+        }
+        let more = self.write_records(herd, out, start.saturating_add(limit_bytes));
+        if !more {
+            self.write_marks(herd, out);
+        }
+        self.file_bytes += (out.len() - start) as u64;
+        more
+    }
+
+    fn write_records(&mut self, herd: &Herd, out: &mut Vec<u8>, full: usize) -> bool {
+        let mut entries_left = PUMP_ENTRIES_MAX;
+        for (number, change) in herd.store.changes_after(self.cursor) {
+            if out.len() >= full || entries_left == 0 {
+                return true;
+            }
+            entries_left -= 1;
+            self.cursor = number;
+            if let Some(change) = change {
+                write_record(out, change.record.line);
+            }
+        }
+        false
+    }
+
+    /// Only at the end of the change log: a mark vouches for all that the server holds.
+    fn write_marks(&mut self, herd: &Herd, out: &mut Vec<u8>) {
+        self.taken.resize(herd.neighbours.len(), None);
+        let news = self.taken.iter_mut().zip(taken(herd)).zip(herd.neighbours());
+        for ((written, taken), id) in news.filter(|((written, taken), _)| **written != *taken) {
+            *written = taken;
+            if let (Some((identity, mark)), Some(server)) = (taken, herd.neighbour_server(id)) {
+                write_taken(out, server.name.as_bytes(), identity, mark);
+            }
+        }
+    }
+
+    /// The last change that the file holds, once what was pumped is written: what a sync of it makes
+    /// safe, see [`Gate`](super::Gate).
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// How long the file is, once what was pumped is written.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Whether the file should be written anew: it is more than twice as long as it must be, or it was
+    /// found damaged.
+    pub fn wants_rewrite(&self, herd: &Herd) -> bool {
+        let needed = herd.store.line_bytes() + herd.clients() * SEAL_BYTES;
+        self.is_damaged || self.file_bytes > 2 * needed as u64 + REWRITE_SLACK_BYTES
+    }
+}
+
+/// By neighbour: the identity and mark that it would be told in a RESUME.
+fn taken(herd: &Herd) -> impl Iterator<Item = Option<(u64, u64)>> {
+    herd.neighbours.iter().map(super::super::links::Neighbour::taken)
+}

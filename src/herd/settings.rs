@@ -1,0 +1,167 @@
+//! What an operator can choose about a herd's truth: catching up, how much, how far ahead, how long.
+//!
+//! Plain values, filled in by the command line and read by [`Herd`](super::Herd). The servers of one
+//! herd are meant to be given the same ones.
+
+use std::fmt;
+
+use crate::wire::time::{NANOS_PER_SECOND, Nanos};
+
+/// How many clients are known at most, unless told otherwise: a few hundred megabytes.
+pub const CLIENTS_MAX: usize = 1_000_000;
+
+/// How far a client's clock may be ahead of the server's, unless told otherwise: a day, which forgives
+/// a wrong time zone.
+pub const AHEAD_MAX_SECONDS: u32 = 86_400;
+
+/// What a neighbour gets when a link to it comes up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Exactly what it missed.
+    #[default]
+    On,
+    /// Only what is new from then on: the original course project required no more.
+    Off,
+}
+
+/// What can be chosen about a herd's truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What a neighbour gets when a link to it comes up.
+    pub catch_up: CatchUp,
+    /// How many clients are known at most; 4 billion in any case. A client's line, which its ID makes as
+    /// long as 16 KB, comes on top of what a client costs.
+    pub max_clients: usize,
+    /// How far the time of a report may be ahead of the clock of the server that hears it; `None`: any.
+    /// Otherwise a clock that is years ahead would freeze its client's location for years.
+    pub max_ahead: Option<Nanos>,
+    /// A client that no server has heard for this long is forgotten; `None`: never.
+    pub forget_after: Option<Nanos>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            catch_up: CatchUp::On,
+            max_clients: CLIENTS_MAX,
+            max_ahead: Some(Nanos::from(AHEAD_MAX_SECONDS) * NANOS_PER_SECOND),
+            forget_after: None,
+        }
+    }
+}
+
+/// Why a well-formed report is refused like an invalid command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The client is not known, and as many as may be are.
+    TooManyClients,
+    /// Its time is further ahead of this server's clock than [`Settings::max_ahead`].
+    TooFarAhead,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::TooManyClients => "no more clients can be known than are known already",
+            Refused::TooFarAhead => "its time is too far ahead of this server's clock",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::links::Taken;
+    use super::super::store::Merged;
+    use super::super::topology::Topology;
+    use super::super::{FORGET_STEP_CLIENTS, Herd};
+    use super::*;
+    use crate::wire::command::{Command, parse_command};
+
+    fn herd(settings: Settings) -> Herd {
+        let (topology, _) = Topology::parse("pair", "A h:1 B\nB h:2").unwrap();
+        let me = topology.by_name(b"A").unwrap();
+        Herd::new(topology, me, 1, settings)
+    }
+
+    /// A client of this server reports, at second 1000 of the server's clock.
+    fn report(herd: &mut Herd, client: &str, time: &str) -> (Result<Merged, Refused>, String) {
+        let line = format!("IAMAT {client} +1-1 {time}");
+        let Some(Command::IAmAt(said)) = parse_command(line.as_bytes()) else { panic!("{line}") };
+        let mut out = b"> ".to_vec();
+        let merged = herd.client_heard(&said, 1_000 * NANOS_PER_SECOND, &mut out);
+        (merged, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_report_from_too_far_ahead_is_refused_and_one_at_the_limit_is_not() {
+        let mut herd = herd(Settings::default());
+        let (outcome, reply) = report(&mut herd, "k", "87400.000000001");
+        assert_eq!((outcome, reply.as_str()), (Err(Refused::TooFarAhead), "> "));
+        assert_eq!((herd.clients(), herd.last_change()), (0, 0));
+        assert_eq!(report(&mut herd, "k", "87400").0, Ok(Merged::New));
+        let mut herd = self::herd(Settings { max_ahead: None, ..Settings::default() });
+        assert_eq!(report(&mut herd, "k", "999999999999").0, Ok(Merged::New));
+    }
+
+    #[test]
+    fn what_one_server_has_accepted_from_ahead_is_believed_by_all() {
+        let mut herd = herd(Settings::default());
+        let from = herd.hello_received(1, b"B", 7).unwrap();
+        let line = b"AT B -998999999999.000000000 k +1-1 999999999999";
+        assert_eq!(herd.dialler_line_received(from, line), Ok(Taken::Changed));
+    }
+
+    #[test]
+    fn a_client_beyond_the_limit_is_refused_here_and_counted_from_a_neighbour() {
+        let mut herd = herd(Settings { max_clients: 1, ..Settings::default() });
+        assert_eq!(report(&mut herd, "k1", "1").0, Ok(Merged::New));
+        let (outcome, reply) = report(&mut herd, "k2", "1");
+        assert_eq!((outcome, reply.as_str()), (Err(Refused::TooManyClients), "> "));
+        assert_eq!(report(&mut herd, "k1", "2").0, Ok(Merged::Changed));
+        assert_eq!(report(&mut herd, "k1", "2").0, Ok(Merged::Kept));
+        let from = herd.hello_received(1, b"B", 7).unwrap();
+        for (line, taken) in [
+            ("AT B +0.000000000 k2 +1-1 7", Taken::Full),
+            ("AT B +0.000000000 k1 +1-1 7", Taken::Changed),
+            ("AT B +0.000000000 k3 +1-1 7", Taken::Full),
+        ] {
+            assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(taken), "{line}");
+        }
+        assert_eq!((herd.clients(), herd.turned_away()), (1, 2));
+    }
+
+    #[test]
+    fn a_client_that_was_not_heard_for_long_is_forgotten_by_all_and_stays_so() {
+        let forget_after = Some(60 * NANOS_PER_SECOND);
+        let mut herd = herd(Settings { forget_after, ..Settings::default() });
+        let from = herd.hello_received(1, b"B", 7).unwrap();
+        report(&mut herd, "k", "5").0.unwrap();
+        let line = "AT A +995.000000000 k +1-1 5";
+        assert_eq!(herd.forget(1_060 * NANOS_PER_SECOND, 0), 0);
+        assert_eq!(herd.where_is(b"k").unwrap().line, line.as_bytes());
+        // The next nanosecond it is gone, swept or not.
+        for swept in [0, 1] {
+            assert_eq!(
+                herd.forget(1_060 * NANOS_PER_SECOND + 1, FORGET_STEP_CLIENTS * swept),
+                swept
+            );
+            assert_eq!(herd.where_is(b"k"), None);
+            assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(Taken::Kept));
+            assert_eq!(herd.where_is(b"k"), None);
+        }
+        let later = b"AT B +95.000000000 k +1-1 905";
+        assert_eq!(herd.dialler_line_received(from, later), Ok(Taken::Kept), "heard at 1000");
+        let later = b"AT B +155.000000001 k +1-1 905";
+        assert_eq!(herd.dialler_line_received(from, later), Ok(Taken::Changed), "heard after 1060");
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_forgotten() {
+        let mut herd = herd(Settings::default());
+        report(&mut herd, "k", "5").0.unwrap();
+        assert_eq!(herd.forget(Nanos::MAX, usize::MAX), 0);
+        assert!(herd.where_is(b"k").is_some());
+    }
+}

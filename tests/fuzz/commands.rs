@@ -1,0 +1,212 @@
+//! What clients say, line by line, and the replies and records that come of it.
+//!
+//! Held against the slow reading of each field. What is accepted becomes a record in a herd of one, and
+//! the reply has to say again what was said, to the byte and to the nanosecond.
+
+use std::collections::{BTreeSet, HashMap};
+
+use herd::herd::topology::Topology;
+use herd::herd::{Herd, Settings};
+use herd::wire::command::{
+    Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
+};
+use herd::wire::line::LINE_MAX_BYTES;
+use herd::wire::location::write_query;
+use herd::wire::peer::{PEER_LINE_MAX_BYTES, parse_at};
+
+use crate::engine::{Target, replay_and_probe};
+use crate::slow;
+
+pub const TARGET: Target = Target {
+    name: "commands",
+    check,
+    tokens: &[
+        b"IAMAT",
+        b"WHATSAT",
+        b"WHATISAT",
+        b"AT",
+        b" ",
+        b"\t",
+        b"\r",
+        b"\r\0",
+        b"\n",
+        b"\x0b",
+        b"\x0c",
+        b"\0",
+        b"+",
+        b"-",
+        b".",
+        b"kiwi.cs.ucla.edu",
+        b"k\xc3\xafwi",
+        b"\xff",
+        b"+34.068930-118.445127",
+        b"+90-180",
+        b"-090.000000000000000+180.000000000000000",
+        b"-0.0-0.0",
+        b"1479413884.392014450",
+        b"-1.000000001",
+        b"999999999999.999999999",
+        b"10",
+        b"5",
+        b"50.000",
+        b"0050",
+        b"0.0000009",
+        b"1e1",
+        b"GET / HTTP/1.1",
+        b"Host: x",
+        b"+0x1",
+        b"\xd9\xa3",
+    ],
+    extremes: &[1, 3, 9, 12, 15, 64, LINE_MAX_BYTES],
+    input_max_bytes: LINE_MAX_BYTES + 100,
+};
+
+/// The server's clock while a client is heard.
+const SERVER_TIME: i128 = 1_479_413_884_655_887_836;
+
+fn check(input: &[u8]) -> String {
+    let (topology, _) = Topology::parse("one", "Alford 127.0.0.1:11550\n").unwrap();
+    let me = topology.ids().next().unwrap();
+    let mut herd = Herd::new(topology, me, 1, Settings { max_ahead: None, ..Settings::default() });
+    let mut latest = HashMap::new();
+    let mut behaviour = String::new();
+    for line in input.split(|byte| *byte == b'\n').take(20) {
+        let letter = match parse_command(line) {
+            Some(Command::IAmAt(said)) => {
+                check_report(line, &said);
+                check_reply(&mut herd, &mut latest, &said)
+            }
+            Some(Command::WhatsAt(asked)) => {
+                check_question(line, &asked);
+                if herd.where_is(asked.client).is_some() { 'w' } else { 'W' }
+            }
+            None => {
+                check_refusal(line);
+                if looks_like_http(line) { 'h' } else { refused_because(line) }
+            }
+        };
+        behaviour.push(letter);
+    }
+    assert_eq!(herd.clients(), latest.len());
+    // What happened, and what followed on what at the end.
+    let kinds: BTreeSet<char> = behaviour.chars().collect();
+    let last = behaviour.len().saturating_sub(2);
+    kinds.into_iter().chain("/".chars()).chain(behaviour[last..].chars()).collect()
+}
+
+fn check_report(line: &[u8], said: &IAmAt<'_>) {
+    let fields = slow::fields(line);
+    let expected: [&[u8]; 4] = [b"IAMAT", said.client, said.location_text, said.time_text];
+    assert_eq!(fields, expected);
+    assert_eq!(slow::time(said.time_text), Some(said.time));
+    let (north, east) = slow::location(said.location_text).expect("a location");
+    for (degrees, units) in [(said.location.latitude, north), (said.location.longitude, east)] {
+        let mut plain = Vec::new();
+        degrees.write_plain(&mut plain);
+        let plain = String::from_utf8(plain).unwrap();
+        assert_eq!(plain, slow::plain_degrees(units));
+        let expected: f64 = plain.parse().unwrap();
+        assert!((degrees.as_f64() - expected).abs() < 1e-12);
+    }
+    let mut query = Vec::new();
+    write_query(&mut query, said.location_text);
+    assert_eq!(String::from_utf8(query).ok(), slow::query(said.location_text));
+    assert!(!looks_like_http(line), "no valid command is taken for a browser's");
+}
+
+/// Lets the herd hear it. Reply and record are one line, which is read as it was written.
+fn check_reply(
+    herd: &mut Herd,
+    latest: &mut HashMap<Vec<u8>, (i128, Vec<u8>)>,
+    said: &IAmAt<'_>,
+) -> char {
+    let mut reply = Vec::new();
+    herd.client_heard(said, SERVER_TIME, &mut reply).expect("no limit is reached");
+    assert_eq!(reply.pop(), Some(b'\n'));
+    assert!(reply.len() <= PEER_LINE_MAX_BYTES || said.client.len() > LINE_MAX_BYTES);
+    let difference = slow::written_difference(SERVER_TIME - said.time);
+    let expected: [&[u8]; 6] =
+        [b"AT", b"Alford", difference.as_bytes(), said.client, said.location_text, said.time_text];
+    assert_eq!(reply, expected.join(&b' '));
+    let at = parse_at(&reply).expect("what is sent to a neighbour is what it reads");
+    assert_eq!((at.client, at.location, at.time), (said.client, said.location, said.time));
+    assert_eq!(at.server_time(), SERVER_TIME);
+
+    let mut letter = 'i';
+    latest
+        .entry(said.client.to_vec())
+        .and_modify(|known| {
+            letter = 'k';
+            if said.time > known.0 {
+                letter = 'n';
+                *known = (said.time, reply.clone());
+            }
+        })
+        .or_insert_with(|| (said.time, reply.clone()));
+    let record = herd.where_is(said.client).map(|record| record.line.to_vec());
+    assert_eq!(record.as_ref(), latest.get(said.client).map(|(_, line)| line));
+    letter
+}
+
+fn check_question(line: &[u8], asked: &WhatsAt<'_>) {
+    let fields = slow::fields(line);
+    let [b"WHATSAT" | b"WHATISAT", client, radius, bound] = fields.as_slice() else {
+        panic!("{fields:?} is no question")
+    };
+    assert_eq!(*client, asked.client);
+    let mut metres = Vec::new();
+    asked.radius.write_metres(&mut metres);
+    let metres = String::from_utf8(metres).unwrap();
+    assert_eq!(Some(&metres), slow::radius_in_metres(radius).as_ref());
+    let exact: f64 = metres.parse().unwrap();
+    assert!((asked.radius.as_metres_f64() - exact).abs() < 1e-9);
+    assert!((asked.radius.as_kilometres_f64() * 1000.0 - exact).abs() < 1e-9);
+    assert_eq!(Some(asked.bound), slow::bound(bound));
+    assert!(!looks_like_http(line), "no valid command is taken for a browser's");
+}
+
+/// A line that was refused is one that the slow reading refuses, and is copied back.
+fn check_refusal(line: &[u8]) {
+    let valid = match slow::fields(line).as_slice() {
+        [b"IAMAT", _, location, time] => {
+            slow::location(location).is_some() && slow::time(time).is_some()
+        }
+        [b"WHATSAT" | b"WHATISAT", _, radius, bound] => {
+            slow::radius_in_metres(radius).is_some() && slow::bound(bound).is_some()
+        }
+        _ => false,
+    };
+    assert!(!valid, "a valid command was refused");
+    let mut reply = Vec::new();
+    write_refusal(&mut reply, line);
+    write_cut_off(&mut reply, line);
+    assert_eq!(reply, [b"? ", line, b"\n? ", line, b"...\n"].concat());
+}
+
+/// The first thing that is wrong with a line, so that each wrong thing is a behaviour.
+fn refused_because(line: &[u8]) -> char {
+    match slow::fields(line).as_slice() {
+        [] => 'e',
+        [b"IAMAT", _, location, time] => {
+            match (slow::location(location).is_some(), slow::time(time).is_some()) {
+                (false, false) => '0',
+                (false, true) => '1',
+                (true, _) => '2',
+            }
+        }
+        [b"WHATSAT" | b"WHATISAT", _, radius, _] => {
+            if slow::radius_in_metres(radius).is_none() {
+                '3'
+            } else {
+                '4'
+            }
+        }
+        [b"IAMAT" | b"WHATSAT" | b"WHATISAT", ..] => '5',
+        _ => 'x',
+    }
+}
+
+#[test]
+fn the_corpus_and_new_inputs_pass() {
+    replay_and_probe(&TARGET);
+}

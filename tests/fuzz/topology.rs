@@ -1,0 +1,223 @@
+//! Topology files, as somebody may write them, or send them.
+//!
+//! Accepted and refused agree with a slow reading of the same rules. A refusal names places that are in
+//! the file. What is accepted is whole and symmetric, can be described, and is read again as it is when
+//! it is written down.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use herd::herd::topology::{
+    FILE_MAX_BYTES, LINE_MAX_BYTES, NAME_MAX_BYTES, PROBLEMS_MAX, Problem, SERVERS_MAX, Topology,
+    TopologyErrors, describe,
+};
+
+use crate::engine::{Target, replay_and_probe};
+
+pub const TARGET: Target = Target {
+    name: "topology",
+    check,
+    tokens: &[
+        b"Alford",
+        b"Ball",
+        b"ball",
+        b"Hamilton",
+        b"A",
+        b"B",
+        b"-",
+        b"_",
+        b"#",
+        b" ",
+        b"\t",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"127.0.0.1:11550",
+        b"127.0.0.1:11551",
+        b"[::1]:11550",
+        b"[::ffff:127.0.0.1]:11550",
+        b"[0:0::1]:11550",
+        b"[",
+        b"]",
+        b":",
+        b":0",
+        b":65535",
+        b":65536",
+        b":080",
+        b":+80",
+        b"h:1",
+        b"H:1",
+        b"h:2",
+        b"a.b:1",
+        b"a..b:1",
+        b"1.2.3:1",
+        b"a.1:1",
+        b"\xef\xbb\xbf",
+        b"\xc3\xa9",
+        b"\x1b[31m",
+        b"\0",
+        b"\x0c",
+        b"\x0b",
+        b"\xc2\x85",
+        b"\n\n\n",
+    ],
+    extremes: &[63, 64, 253, 254, LINE_MAX_BYTES],
+    input_max_bytes: 3 * LINE_MAX_BYTES,
+};
+
+fn check(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let acceptable = slow(&text);
+    match Topology::parse("file", &text) {
+        Ok((topology, warnings)) => {
+            assert!(acceptable, "only sound files are accepted");
+            for warning in &warnings {
+                check_problem(&text, &warning.0);
+                check_shown(&warning.to_string());
+            }
+            check_topology(&topology);
+            let shape =
+                (topology.len().min(4), topology.link_count().min(4), warnings.len().min(2));
+            format!("{shape:?}")
+        }
+        Err(errors) => {
+            assert!(!acceptable, "sound files are accepted");
+            check_errors(&text, &errors);
+            kinds(&errors)
+        }
+    }
+}
+
+/// The sentences without what they quote.
+fn kinds(errors: &TopologyErrors) -> String {
+    let kinds: BTreeSet<String> = errors
+        .problems
+        .iter()
+        .map(|problem| {
+            let outside: Vec<&str> = problem.message.split('"').step_by(2).collect();
+            outside.concat().replace(|c: char| c.is_ascii_digit(), "")
+        })
+        .collect();
+    kinds.into_iter().take(3).collect::<Vec<_>>().join("; ")
+}
+
+fn check_errors(text: &str, errors: &TopologyErrors) {
+    assert!((1..=PROBLEMS_MAX).contains(&errors.problems.len()));
+    assert!(errors.omitted == 0 || errors.problems.len() == PROBLEMS_MAX);
+    let places: Vec<_> = errors.problems.iter().map(|p| (p.line, p.column)).collect();
+    assert!(places.is_sorted(), "in the order of the file");
+    for problem in &errors.problems {
+        check_problem(text, problem);
+    }
+    check_shown(&errors.to_string());
+}
+
+/// A problem's place is in the file, and its line is shown.
+fn check_problem(text: &str, problem: &Problem) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let line = text.lines().nth(problem.line - 1).unwrap_or_default();
+    assert!(problem.line <= text.lines().count().max(1), "{problem:?}");
+    // Just behind its end stands what is missing there.
+    assert!((1..=line.chars().count() + 1).contains(&problem.column), "{problem:?}");
+    match problem.text.strip_suffix("...") {
+        Some(start) if line.len() > LINE_MAX_BYTES => assert!(line.starts_with(start)),
+        _ => assert_eq!(problem.text, line),
+    }
+    assert!(problem.message.len() < 2000 && !problem.message.contains(char::is_control));
+}
+
+/// What reaches a terminal moves no cursor but by tabs and newlines.
+fn check_shown(text: &str) {
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{text:?}");
+}
+
+fn check_topology(topology: &Topology) {
+    assert!((1..=SERVERS_MAX).contains(&topology.len()));
+    let mut again = String::new();
+    for id in topology.ids() {
+        let server = topology.server(id).unwrap();
+        assert_eq!(topology.by_name(server.name.as_bytes()), Some(id));
+        let neighbours = topology.neighbours(id);
+        assert!(neighbours.is_sorted() && !neighbours.contains(&id));
+        assert!(neighbours.iter().all(|other| topology.neighbours(*other).contains(&id)));
+        write!(again, "{} {}", server.name, server.address()).unwrap();
+        for other in neighbours {
+            write!(again, " {}", topology.name(*other)).unwrap();
+        }
+        again.push('\n');
+    }
+    if again.lines().all(|line| line.len() <= LINE_MAX_BYTES) && again.len() <= FILE_MAX_BYTES {
+        let read = Topology::parse("again", &again).map(|(topology, _)| topology);
+        assert_eq!(read.as_ref(), Ok(topology), "written down and read again");
+    }
+    let first = &topology.server(topology.ids().next().unwrap()).unwrap().name;
+    assert_eq!(topology.nearest_name(first), Some(first.as_str()));
+    let described = describe(topology);
+    check_shown(&described);
+    assert!(described.lines().count() > topology.len() && described.ends_with('\n'));
+}
+
+/// Whether a file is sound.
+fn slow(text: &str) -> bool {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines: Vec<&str> = text.lines().collect();
+    if text.len() > FILE_MAX_BYTES || lines.iter().any(|line| line.len() > LINE_MAX_BYTES) {
+        return false;
+    }
+    let fields = |line: &&'_ str| -> Vec<String> {
+        let before = line.split('#').next().unwrap();
+        before.split_ascii_whitespace().map(str::to_owned).collect()
+    };
+    let rows: Vec<Vec<String>> =
+        lines.iter().map(fields).filter(|fields| !fields.is_empty()).collect();
+    let names: BTreeSet<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    let folded: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let addresses: BTreeSet<_> =
+        rows.iter().filter_map(|row| canonical_address(row.get(1)?)).collect();
+    let known = |row: &Vec<String>| {
+        row[2..].iter().all(|name| names.contains(name.as_str()) && *name != row[0])
+    };
+    (1..=SERVERS_MAX).contains(&rows.len())
+        && folded.len() == rows.len()
+        && names.iter().all(|name| is_name(name))
+        && addresses.len() == rows.len()
+        && rows.iter().all(known)
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= NAME_MAX_BYTES
+        && !name.starts_with(['-', '_'])
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+}
+
+/// An address in the one spelling that it shares with all that mean the same; `None` for a bad one.
+fn canonical_address(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if let Some(inside) = inside {
+        let address: Ipv6Addr = inside.parse().ok()?;
+        return Some((IpAddr::V6(address).to_canonical().to_string(), port));
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Some((address.to_string(), port));
+    }
+    let labels: Vec<&str> = host.split('.').collect();
+    let is_label = |label: &&str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    };
+    let good = host.len() <= 253
+        && labels.iter().all(is_label)
+        && !labels.last()?.chars().all(|c| c.is_ascii_digit());
+    good.then(|| (host.to_ascii_lowercase(), port))
+}
+
+#[test]
+fn the_corpus_and_new_inputs_pass() {
+    replay_and_probe(&TARGET);
+}
