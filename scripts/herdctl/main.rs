@@ -7,6 +7,7 @@
 
 mod demo;
 mod demo_checks;
+mod keys;
 mod local_herd;
 mod logs;
 mod options;
@@ -46,6 +47,7 @@ scripts/herd COMMAND [OPTIONS]
 
 start and restart take, and hand on to every server:
   --topology FILE         who there is (default: topology.txt at the top of the repository)
+  --keys DIR              the servers' keys (default: those that are made in the run folder)
   --upstream NAME         google, google-new, overpass or tweets
   --places-key-file FILE  the file with the API key; or set PLACES_API_KEY
   --places URL            another server with the same interface

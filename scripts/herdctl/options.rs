@@ -20,12 +20,16 @@ enum Kind {
 /// The flag that names the topology file.
 pub const TOPOLOGY: &str = "--topology";
 
+/// The flag that names the folder of the servers' keys.
+pub const KEYS: &str = "--keys";
+
 /// The flags that say where answers come from: with any of them the stand-in is not wanted.
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 7] = [
+const FLAGS: [(&str, Kind); 8] = [
     (TOPOLOGY, Kind::File),
+    (KEYS, Kind::File),
     ("--places", Kind::Text),
     ("--places-ca", Kind::File),
     ("--places-key-file", Kind::File),
