@@ -216,8 +216,9 @@ impl Batch {
         // Writing into memory cannot fail.
         let _ = self.text.write_fmt(*message);
         // A second guard: whatever a message held, it is one line.
-        for byte in self.text.iter_mut().skip(start).filter(|byte| **byte < b' ') {
-            *byte = b'?';
+        let line = self.text.get_mut(start..).unwrap_or_default();
+        if line.iter().fold(0, |found, byte| found | u8::from(*byte < b' ')) != 0 {
+            line.iter_mut().filter(|byte| **byte < b' ').for_each(|byte| *byte = b'?');
         }
         self.text.push(b'\n');
     }
@@ -286,10 +287,16 @@ pub struct Text<'a>(pub &'a [u8]);
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.get(..LOGGED_TEXT_MAX_BYTES).unwrap_or(self.0);
-        for chunk in shown.utf8_chunks() {
-            write_escaped(f, chunk.valid())?;
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
+        match std::str::from_utf8(shown) {
+            // Nearly every line, so it is looked at in one sweep without a branch for each byte.
+            Ok(text) if all_harmless(shown) => f.write_str(text)?,
+            _ => {
+                for chunk in shown.utf8_chunks() {
+                    write_escaped(f, chunk.valid())?;
+                    for byte in chunk.invalid() {
+                        write!(f, "\\x{byte:02x}")?;
+                    }
+                }
             }
         }
         if shown.len() < self.0.len() {
@@ -299,11 +306,13 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// Whether these are printable ASCII other than the backslash.
+fn all_harmless(bytes: &[u8]) -> bool {
+    let harmful = |byte: u8| byte.wrapping_sub(b' ') > b'~' - b' ' || byte == b'\\';
+    bytes.iter().fold(0, |found, byte| found | u8::from(harmful(*byte))) == 0
+}
+
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    let harmless = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'\\';
-    if text.bytes().all(harmless) {
-        return f.write_str(text);
-    }
     for character in text.chars() {
         match character {
             '\n' => f.write_str("\\n")?,
