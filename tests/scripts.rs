@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -202,6 +203,24 @@ fn keys_are_made_on_first_use_and_links_are_protected_by_them() {
     assert!(said.code == 1 && said.err.contains("the servers' keys are not right"), "{}", said.err);
     assert!(said.err.contains("Without run/keys all are made anew"), "{}", said.err);
     assert!(!stage.run().join("Ball.pid").exists());
+}
+
+#[test]
+fn a_herd_whose_clients_must_speak_tls_is_talked_to_in_tls() {
+    let stage = Stage::set("tls");
+    let said = stage.herd(&["start", "--topology", "topology.txt", "--clients", "tls"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = stage.herd(&["say", "Welsh", "IAMAT kiwi +34.068930-118.445127 1479413884.39"]);
+    assert!(said.out.starts_with("AT Welsh +"), "{}{}", said.out, said.err);
+    // Plain text gets an alert and no reply.
+    let mut plain = TcpStream::connect(("127.0.0.1", stage.ports[2])).unwrap();
+    plain.write_all(b"WHATSAT kiwi 1 1\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert_eq!(answer.first(), Some(&21), "{answer:?}");
+    // Nor is anybody talked to who is not the server that was meant.
+    fs::rename(stage.run().join("keys/authority.pem"), stage.run().join("keys/gone")).unwrap();
+    assert!(stage.herd(&["say", "Welsh", "hello"]).err.contains("scripts/herd: 127.0.0.1:"));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub fn keys_arguments(herd: &LocalHerd) -> Result<Vec<String>, String> {
         days: SERVER_DAYS,
         now: unix_seconds(SystemTime::now()),
     };
-    let dir = herd.run.keys();
+    let dir = herd.keys();
     make(&dir, &wanted).map_err(|fault| {
         let shown = herd.run.shown(&dir);
         format!("the servers' keys are not right: {fault}.\nWithout {shown} all are made anew.")

@@ -1,6 +1,6 @@
 //! The herd's keys: its authority and a certificate for each server, by which neighbours know each other.
 //!
-//! `herd keys` and `scripts/herd start` make them ([`make`]), `herd serve` reads its own
+//! `herd keys` and `scripts/herd start` make them ([`make()`]), `herd serve` reads its own
 //! ([`ServerKeys::read`]); nothing of this runs while the loop does, so all of it may block. Who is
 //! believed on a connection is not decided here, but by TLS (`reactor/tls.rs`).
 //!

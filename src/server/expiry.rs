@@ -1,7 +1,7 @@
 //! The end of this server's own certificate, said in the log in time: at the start, and then every day.
 //!
 //! It only warns. A server whose certificate has expired goes on serving clients; its neighbours do not
-//! believe it any more, and their logs say so too. Called by [`Server`](super::Server).
+//! believe it any more, and their logs say so too. Called by [`Server`].
 
 use std::path::PathBuf;
 use std::time::Duration;
