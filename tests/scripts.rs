@@ -240,6 +240,20 @@ fn a_killed_server_is_told_and_brought_back_with_the_same_options() {
 }
 
 #[test]
+fn a_herd_that_was_stopped_knows_at_the_next_start_what_it_knew() {
+    let stage = Stage::set("kept");
+    stage.start();
+    let at_line = stage.herd(&["say", "Alford", "IAMAT kiwi +34-118 1479413884.39"]).out;
+    assert_eq!(stage.herd(&["stop"]).code, 0);
+    stage.start();
+    let said = stage.herd(&["say", "Alford", "WHATSAT kiwi 10 1"]);
+    assert!(said.out.starts_with(&at_line), "{}", said.out);
+    assert_eq!(stage.herd(&["restart"]).code, 0);
+    let said = stage.herd(&["say", "Alford", "WHATSAT kiwi 10 1"]);
+    assert!(said.out.starts_with(&at_line), "{}", said.out);
+}
+
+#[test]
 fn a_second_start_leaves_alone_what_runs() {
     let stage = Stage::set("second");
     stage.start();

@@ -147,7 +147,7 @@ impl Stage {
     }
 
     fn it_comes_back(&self, second: &str) -> Result<(), String> {
-        scene("Welsh comes back, with nothing in its memory");
+        scene("Welsh comes back, with what its journal has kept and no more");
         start::start(&self.herd, &["Welsh".to_owned()])?;
         self.ask_about("Welsh", "5", 1, second)?;
         comment("Its neighbours told it what it had missed.");

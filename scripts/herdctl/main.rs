@@ -55,10 +55,14 @@ start and restart take, and hand on to every server:
   --places URL            another server with the same interface
   --places-ca FILE        the certificate that it is believed by
   --catch-up off          a server that comes back gets only what is new
+  --sync WHEN             the journals, in run/journal, are on disk always, each second or never
+  --forget-after SECONDS  forget clients that nobody has heard for so long
+  --max-clients N         know so many clients
+  --max-ahead SECONDS     refuse reports from further ahead of the servers' clocks
   --log-level LEVEL       error, warn, info (default), debug or trace
 Without a key and without --upstream or --places a stand-in for Google Places is started too.
 
-Everywhere: --run DIR (or HERD_RUN) keeps process files, sockets and logs there and not in run/.
+Everywhere: --run DIR (or HERD_RUN) keeps process files, sockets, logs and journals there and not in run/.
 ";
 
 /// The exit code of `status` when something is down.

@@ -30,7 +30,7 @@ pub const CLIENTS: &str = "--clients";
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 9] = [
+const FLAGS: [(&str, Kind); 13] = [
     (TOPOLOGY, Kind::File),
     (KEYS, Kind::File),
     (CLIENTS, Kind::Text),
@@ -39,6 +39,10 @@ const FLAGS: [(&str, Kind); 9] = [
     ("--places-key-file", Kind::File),
     ("--upstream", Kind::Text),
     ("--catch-up", Kind::Text),
+    ("--sync", Kind::Text),
+    ("--forget-after", Kind::Text),
+    ("--max-clients", Kind::Text),
+    ("--max-ahead", Kind::Text),
     ("--log-level", Kind::Text),
 ];
 

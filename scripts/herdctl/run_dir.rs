@@ -67,6 +67,11 @@ impl RunDir {
         self.path.join("logs")
     }
 
+    /// The folder of the journals: what the servers know outlives a stop there.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
     /// The log that a server of that name writes.
     pub fn log(&self, name: &str) -> PathBuf {
         self.logs().join(format!("{name}.log"))

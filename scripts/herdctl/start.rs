@@ -98,6 +98,7 @@ fn start_server(herd: &LocalHerd, id: ServerId, more: &[String]) -> Result<(), S
     let mut command = Command::new(&herd.program);
     command.args(["serve", name]);
     command.arg("--log-dir").arg(herd.run.logs());
+    command.arg("--journal").arg(herd.run.journal());
     command.arg("--control").arg(herd.run.socket(name));
     command.args(herd.options.arguments()).args(more);
     if herd.options.get(TOPOLOGY).is_none() {

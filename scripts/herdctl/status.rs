@@ -29,6 +29,11 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
         if let Some(trouble) = status.as_ref().ok().and_then(|status| status.log_trouble.as_ref()) {
             _ = writeln!(remarks, "{name}: its log is not written: {trouble}.");
         }
+        if let Some(trouble) =
+            status.as_ref().ok().and_then(|status| status.journal_trouble.as_ref())
+        {
+            _ = writeln!(remarks, "{name}: its journal is not kept: {trouble}.");
+        }
         let address = address.or_else(|| status.as_ref().ok()?.address.clone());
         rows.push(row(name, address, &noted, status.ok().as_ref()));
         Ok::<(), String>(())

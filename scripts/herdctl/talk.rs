@@ -36,6 +36,8 @@ pub struct Status {
     pub longest_turn_us: u64,
     /// Why its log is not written, while it is not.
     pub log_trouble: Option<String>,
+    /// Why its journal is not kept, while it is not.
+    pub journal_trouble: Option<String>,
     /// Its links, one for each neighbour.
     pub links: Vec<Link>,
 }
@@ -99,6 +101,11 @@ fn parse_status(line: &str) -> Result<Status, String> {
         records: number(&json, "records"),
         longest_turn_us: number(&json, "longest_turn_us"),
         log_trouble: json.get("log_trouble").and_then(Value::as_str).map(str::to_owned),
+        journal_trouble: json
+            .pointer("/journal/state")
+            .and_then(Value::as_str)
+            .filter(|state| *state != "ok")
+            .map(str::to_owned),
         links: links
             .iter()
             .map(|link| Link {

@@ -5,10 +5,12 @@
 //! failed, 2 when the words of the call were wrong.
 
 mod check;
+mod kept;
 mod keys;
 mod options;
 mod places;
 mod serve;
+mod trust;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -1,24 +1,22 @@
 //! `herd serve`: one server of the herd, from flags to a running loop.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pico_args::Arguments;
 
+use super::kept::KeptOptions;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
+use super::trust::TrustOptions;
 use super::{Failure, show};
-use crate::herd::topology::{ServerEntry, ServerId, Topology};
-use crate::herd::{CatchUp, Herd, Settings};
-use crate::keys::ServerKeys;
-use crate::reactor::{ListenOptions, Reactor, Speech, TlsClient};
+use crate::herd::Herd;
+use crate::reactor::{ListenOptions, Reactor, Target, TlsClient};
 use crate::server::client::Clients;
-use crate::server::expiry::Expiry;
+use crate::server::journal::Journal;
 use crate::server::link::Links;
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
 use crate::server::places::{self, Places, QUESTION_TIMEOUT};
-use crate::server::trust::Trust;
-use crate::server::{Server, control, random, unix_nanos};
+use crate::server::{Event, Server, control, random, unix_nanos};
 use crate::wire::http::request::Url;
 
 const HELP: &str = "\
@@ -42,6 +40,11 @@ its log anew.
   --places-key-file FILE  the upstream's key; else it is read from the variable PLACES_API_KEY
   --places-timeout SECS   all the time that a question to the upstream has (default 10)
   --catch-up off          a neighbour that comes back gets only what is new from then on
+  --journal DIR           keep what is known in DIR/NAME.journal, and begin with it at the next start
+  --sync WHEN             always (clients are told when it is on disk), second (default) or never
+  --forget-after SECONDS  forget clients that nobody has heard for so long (default: never)
+  --max-clients N         know so many clients; the reports of more are refused (default 1000000)
+  --max-ahead SECONDS     refuse reports from further ahead of this clock (default 0: none)
   --control SOCKET        a Unix socket that answers STATUS and STOP
 ";
 
@@ -52,24 +55,16 @@ const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 struct Options {
     name: String,
     topology: PathBuf,
-    keys: Option<PathBuf>,
-    clients: Clientele,
+    trust: TrustOptions,
     listen: Option<String>,
     upstream: Upstream,
     url: Option<String>,
     ca: Option<PathBuf>,
     key_file: Option<PathBuf>,
     question_timeout: Duration,
-    catch_up: CatchUp,
+    kept: KeptOptions,
     control: Option<PathBuf>,
     log: LogOptions,
-}
-
-/// What clients may speak.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Clientele {
-    Any,
-    Tls,
 }
 
 /// Runs the command with what is left of the command line, until it is stopped.
@@ -81,6 +76,10 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     let control = options.control.clone();
     let mut reactor = build(options)?;
     let outcome = reactor.run();
+    let cx = reactor.context();
+    if let Some(journal) = &mut cx.app.journal {
+        journal.close(&cx.app.herd);
+    }
     log::info!("{} has stopped", reactor.app().herd.name());
     reactor.app().log.last_words();
     if let Some(path) = &control {
@@ -92,15 +91,14 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
 impl Options {
     fn read(mut arguments: Arguments) -> Result<Self, Failure> {
         let topology = path(&mut arguments, "--topology")?;
-        let keys = path(&mut arguments, "--keys")?;
-        let clients = arguments.opt_value_from_fn("--clients", clientele)?;
+        let trust = TrustOptions::take(&mut arguments)?;
         let listen = arguments.opt_value_from_str("--listen")?;
         let upstream = arguments.opt_value_from_fn("--upstream", Upstream::parse)?;
         let url = arguments.opt_value_from_str("--places")?;
         let ca = path(&mut arguments, "--places-ca")?;
         let key_file = path(&mut arguments, "--places-key-file")?;
         let timeout = arguments.opt_value_from_fn("--places-timeout", seconds)?;
-        let catch_up = arguments.opt_value_from_fn("--catch-up", on_or_off)?;
+        let kept = KeptOptions::take(&mut arguments)?;
         let control = path(&mut arguments, "--control")?;
         let log = LogOptions::take(&mut arguments)?;
         let name: Option<String> = arguments.opt_free_from_fn(|word| {
@@ -116,18 +114,9 @@ impl Options {
                 "which server? herd serve NAME, with a NAME of the topology".to_owned(),
             ));
         };
-        let clients = clients.unwrap_or(Clientele::Any);
-        if clients == Clientele::Tls && keys.is_none() {
-            return Err(Failure::Usage(
-                "--clients tls: TLS needs a certificate; give one with --keys DIR (`herd keys DIR` \
-                 makes it)"
-                    .to_owned(),
-            ));
-        }
         Ok(Self {
             name,
-            keys,
-            clients,
+            trust,
             topology: topology.unwrap_or_else(|| PathBuf::from(TOPOLOGY)),
             listen,
             upstream: upstream.unwrap_or(Upstream::Google),
@@ -135,7 +124,7 @@ impl Options {
             ca,
             key_file,
             question_timeout: timeout.unwrap_or(QUESTION_TIMEOUT),
-            catch_up: catch_up.unwrap_or_default(),
+            kept,
             control,
             log,
         })
@@ -157,33 +146,29 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         (None, Some(entry)) => address(&entry.address())?,
         (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
     };
-    let (trust, speech, expiry) = if let Some(dir) = &options.keys {
-        read_keys(dir, &options)?
-    } else {
-        let addresses = neighbour_addresses(&topology, me, listen)?;
-        (Trust::Addresses(addresses), Speech::Plain, None)
-    };
+    let believed = options.trust.read(&topology, me, listen)?;
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
     let question = (places.upstream, places.url.host_field());
     let log = options.log.start(&options.name)?;
 
     let name = options.name;
-    let settings = Settings { catch_up: options.catch_up, max_ahead: None, ..Settings::default() };
-    let herd = Herd::new(topology, me, random().max(1), settings);
+    let herd = Herd::new(topology, me, random().max(1), options.kept.settings());
     let neighbours = herd.neighbours().count();
     let app = Server {
-        links: Links::new(&herd, trust),
+        links: Links::new(&herd, believed.trust),
         herd,
         places: Places::new(places),
+        journal: None,
         log,
         started: 0,
         clients: 0,
-        expiry,
+        expiry: believed.expiry,
     };
     let mut reactor = Reactor::new(app).map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
-    let listener = reactor.io().listen_tcp(listen, ListenOptions { speech }, Box::new(Clients));
+    let speech = ListenOptions { speech: believed.speech };
+    let listener = reactor.io().listen_tcp(listen, speech, Box::new(Clients));
     let listener = listener.map_err(|e| {
         format!(
             "{name} cannot listen on {listen}: {e} (is it running already? see scripts/herd status)"
@@ -198,18 +183,13 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     log::info!(
         "{name} starts on {address} with {neighbours} neighbours; places: {upstream} at {host}"
     );
-    match (&options.keys, options.clients) {
-        (None, _) => log::info!("no keys: links are plain text on this machine"),
-        (Some(_), Clientele::Any) => {
-            log::info!("links are TLS; clients may speak plain text or TLS");
-        }
-        (Some(_), Clientele::Tls) => log::info!("links are TLS; clients must speak TLS"),
-    }
+    log::info!("{}", options.trust.words());
     if without_key {
         log::warn!(
             "places: no key is given ({KEY_ENVIRONMENT} or --places-key-file); {upstream} may refuse"
         );
     }
+    recall(&mut reactor, &options.kept)?;
     let cx = reactor.context();
     cx.app.look_at_expiry(cx.io);
     for id in cx.app.herd.neighbours() {
@@ -218,54 +198,19 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     Ok(reactor)
 }
 
-/// With keys: by what neighbours are known, what is spoken on the port, and when that ends.
-fn read_keys(dir: &Path, options: &Options) -> Result<(Trust, Speech, Option<Expiry>), Failure> {
-    let ServerKeys { folder, credentials, validity } = ServerKeys::read(dir, &options.name)?;
-    let wrong = |e| format!("the keys in {} are not right: {e}", folder.display());
-    let trust = Trust::Certificates(credentials.client().map_err(wrong)?);
-    let tls = credentials.server().map_err(wrong)?;
-    let speech = match options.clients {
-        Clientele::Any => Speech::Either(tls),
-        Clientele::Tls => Speech::Tls(tls),
-    };
-    Ok((trust, speech, Some(Expiry { folder, validity, looks: 0 })))
-}
-
-/// The addresses that each neighbour may come from. Links are plain text and believe an address, so
-/// every one of them has to be on this machine.
-fn neighbour_addresses(
-    topology: &Topology,
-    me: ServerId,
-    listen: SocketAddr,
-) -> Result<Vec<Vec<IpAddr>>, Failure> {
-    let mut all = Vec::new();
-    for entry in topology.neighbours(me).iter().filter_map(|&id| topology.server(id)) {
-        let addresses = addresses_of(entry)?;
-        if let Some(far) = addresses.iter().find(|ip| !ip.is_loopback()) {
-            return Err(Failure::Failed(format!(
-                "the link to {} ({far}) would leave this machine in plain text, where anybody could read \
-                 and forge it; make keys for the herd (`herd keys DIR`, then --keys DIR), or give it a \
-                 loopback address such as 127.0.0.1 in the topology",
-                entry.name
-            )));
-        }
-        all.push(addresses);
+/// Takes in what an earlier start has left. Only when the port is this server's, so that a second one
+/// that was started by mistake never touches the journal of the first.
+fn recall(reactor: &mut Reactor<Server>, kept: &KeptOptions) -> Result<(), Failure> {
+    let cx = reactor.context();
+    if kept.forgets() {
+        cx.app.forget(cx.io);
     }
-    if !all.is_empty() && !listen.ip().to_canonical().is_loopback() {
-        return Err(Failure::Failed(format!(
-            "{listen} can be reached from other machines, and neighbours would be believed by their \
-             address; make keys for the herd (`herd keys DIR`, then --keys DIR), or listen on a loopback \
-             address such as 127.0.0.1"
-        )));
+    if let Some(folder) = &kept.journal {
+        cx.app.journal = Some(Journal::open(folder, kept.sync, &mut cx.app.herd)?);
+        // The first turn comes at once and finishes the opening: what was torn is cut off.
+        cx.io.post(Target::Application, Event::PumpAgain);
     }
-    Ok(all)
-}
-
-fn addresses_of(entry: &ServerEntry) -> Result<Vec<IpAddr>, Failure> {
-    let found = (entry.host.as_str(), entry.port).to_socket_addrs().map_err(|e| {
-        format!("cannot look up {}, the address of {} in the topology: {e}", entry.host, entry.name)
-    })?;
-    Ok(found.map(|address| address.ip().to_canonical()).collect())
+    Ok(())
 }
 
 fn places_config(options: &Options) -> Result<places::Config, Failure> {
@@ -320,20 +265,4 @@ fn seconds(word: &str) -> Result<Duration, String> {
             QUESTION_TIMEOUT_MAX.as_secs()
         )
     })
-}
-
-fn clientele(word: &str) -> Result<Clientele, String> {
-    match word {
-        "any" => Ok(Clientele::Any),
-        "tls" => Ok(Clientele::Tls),
-        _ => Err(format!("--clients {word:?}: there are any and tls")),
-    }
-}
-
-fn on_or_off(word: &str) -> Result<CatchUp, String> {
-    match word {
-        "on" => Ok(CatchUp::On),
-        "off" => Ok(CatchUp::Off),
-        _ => Err(format!("--catch-up {word:?}: there are on and off")),
-    }
 }

@@ -92,6 +92,8 @@ pub(super) struct Connection {
     pub in_ready: bool,
     /// Stands in a queue of connections to flush.
     pub in_writes: bool,
+    /// Stands in the list of connections that have written what is withheld.
+    pub in_withheld: bool,
 }
 
 impl Connection {
@@ -117,6 +119,7 @@ impl Connection {
             urgent: false,
             in_ready: false,
             in_writes: false,
+            in_withheld: false,
         }
     }
 
@@ -235,7 +238,7 @@ impl Connection {
             None => &mut self.output,
             Some(tls) => {
                 tls.seal(&mut self.output).map_err(Reason::Tls)?;
-                if self.phase == Phase::Losing && self.owed == 0 {
+                if self.phase == Phase::Losing && self.owed == 0 && self.output.is_empty() {
                     // The last record, and part of the output: without it the peer must take all that
                     // it got for truncated.
                     tls.send_close_notify();

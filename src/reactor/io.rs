@@ -120,7 +120,8 @@ pub struct Io<A: Application> {
     pub(super) signalled: bool,
     /// The helper thread has results.
     pub(super) woken: bool,
-    /// To read or to accept from.
+    /// To read or to accept from: links first, then everybody else.
+    pub(super) urgent_ready: VecDeque<Token>,
     pub(super) ready: VecDeque<Token>,
     /// Events that handlers sent each other.
     pub(super) posted: VecDeque<(Target, A::Event)>,
@@ -131,6 +132,8 @@ pub struct Io<A: Application> {
     /// To flush: links first, then everybody else.
     pub(super) urgent_writes: VecDeque<Token>,
     pub(super) writes: VecDeque<Token>,
+    /// Have written what is withheld, since the application last asked.
+    withheld: Vec<Token>,
     /// To be told that they are lost, and freed.
     pub(super) ended: VecDeque<(Token, Reason)>,
     /// The sweep has told some. What they changed is handed on at the end of another turn, which must
@@ -164,12 +167,14 @@ impl<A: Application> Io<A> {
             spare: Vec::new(),
             signalled: false,
             woken: false,
+            urgent_ready: VecDeque::new(),
             ready: VecDeque::new(),
             posted: VecDeque::new(),
             drained: VecDeque::new(),
             births: VecDeque::new(),
             urgent_writes: VecDeque::new(),
             writes: VecDeque::new(),
+            withheld: Vec::new(),
             ended: VecDeque::new(),
             told_after_turn_end: false,
         })
@@ -190,6 +195,19 @@ impl<A: Application> Io<A> {
         self.stats
     }
 
+    /// Who is at the other end, while it is known.
+    pub fn peer(&self, token: Token) -> Option<Peer> {
+        self.connection(token).map(|connection| connection.peer)
+    }
+
+    /// Whether the peer has proven to be `name`: the connection speaks TLS 1.3, and the peer has shown a
+    /// certificate for that name, of an authority that this side trusts, and has the key to it. Nothing
+    /// that is said on the connection changes this. Names are compared without regard to case.
+    pub fn peer_is(&self, token: Token, name: &str) -> bool {
+        let tls = self.connection(token).and_then(|connection| connection.tls.as_ref());
+        tls.is_some_and(|tls| tls.peer_is(name))
+    }
+
     // ---- Writing and ending ----
 
     /// Appends to a connection's output; the turn's end sends it. `false`: that connection is gone (or
@@ -208,6 +226,10 @@ impl<A: Application> Io<A> {
         let connection = find(&mut self.sockets, to).filter(|c| c.takes_output())?;
         let composed = compose(connection.output.tail(&mut self.spare));
         connection.choked |= connection.backlog() >= HIGH_WATER_BYTES;
+        if connection.output.is_withheld() && !connection.in_withheld {
+            connection.in_withheld = true;
+            self.withheld.push(to);
+        }
         self.queue_flush(to);
         Some(composed)
     }
@@ -253,6 +275,44 @@ impl<A: Application> Io<A> {
 
     // ---- Holding back ----
 
+    /// From now on what is written to this connection stays here until it is released: for replies that
+    /// promise something which is not true yet. It counts as output in every other respect, so whoever
+    /// has too much of it is not read, and the connection does not end before it is sent.
+    pub fn withhold_output(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.output.withhold();
+        }
+    }
+
+    /// Who has written what is withheld since this was last asked, each with the end of its output. To
+    /// be asked at each turn's end, where any output is withheld at all.
+    pub fn take_withheld(&mut self) -> Vec<(Token, u64)> {
+        let sockets = &mut self.sockets;
+        let with_end = |token: Token| {
+            let connection = find(sockets, token)?;
+            connection.in_withheld = false;
+            Some((token, connection.output.end()))
+        };
+        self.withheld.drain(..).filter_map(with_end).collect()
+    }
+
+    /// Lets go what a connection had written by that end of its output.
+    pub fn release_output(&mut self, token: Token, end: u64) {
+        self.release(token, Some(end));
+    }
+
+    /// Nothing that this connection writes is withheld any more.
+    pub fn stop_withholding_output(&mut self, token: Token) {
+        self.release(token, None);
+    }
+
+    fn release(&mut self, token: Token, end: Option<u64>) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.output.release_to(end);
+            self.queue_flush(token);
+        }
+    }
+
     /// Stops reading from this connection, until [`Io::resume_producing`].
     pub fn pause_producing(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
@@ -295,7 +355,7 @@ impl<A: Application> Io<A> {
         self.connection(token).map_or(0, Connection::backlog)
     }
 
-    /// Flushes this connection before all that are not urgent.
+    /// Reads and flushes this connection before all that are not urgent.
     pub fn set_urgent(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.urgent = true;
@@ -449,11 +509,20 @@ impl<A: Application> Io<A> {
 
     /// Queues a connection for reading, if it has something and somebody wants it.
     pub(super) fn queue_read(&mut self, token: Token) {
-        let connection = find(&mut self.sockets, token);
-        let wanted = |c: &&mut Connection| c.readable && c.wants_reading() && !c.in_ready;
-        if let Some(connection) = connection.filter(wanted) {
+        let connection = self.connection(token);
+        let wanted = |c: &Connection| c.readable && c.wants_reading();
+        if connection.is_some_and(wanted) {
+            self.mark_ready(token);
+        }
+    }
+
+    /// Queues a connection for reading, unless it stands there already.
+    pub(super) fn mark_ready(&mut self, token: Token) {
+        let connection = find(&mut self.sockets, token).filter(|c| !c.in_ready);
+        if let Some(connection) = connection {
             connection.in_ready = true;
-            self.ready.push_back(token);
+            let urgent = connection.urgent;
+            if urgent { &mut self.urgent_ready } else { &mut self.ready }.push_back(token);
         }
     }
 
@@ -498,7 +567,8 @@ impl<A: Application> Io<A> {
 
     /// Whether the loop has something to do without waiting for the kernel.
     pub(super) fn is_busy(&self) -> bool {
-        !(self.ready.is_empty()
+        !(self.urgent_ready.is_empty()
+            && self.ready.is_empty()
             && self.posted.is_empty()
             && self.drained.is_empty()
             && self.births.is_empty()
@@ -507,19 +577,6 @@ impl<A: Application> Io<A> {
             && self.ended.is_empty()
             && !self.told_after_turn_end
             && self.stopping != Stopping::Asked)
-    }
-
-    /// Whether the peer has proven to be `name`: the connection speaks TLS 1.3, and the peer has shown a
-    /// certificate for that name, of an authority that this side trusts, and has the key to it. Nothing
-    /// that is said on the connection changes this. Names are compared without regard to case.
-    pub fn peer_is(&self, token: Token, name: &str) -> bool {
-        let tls = self.connection(token).and_then(|connection| connection.tls.as_ref());
-        tls.is_some_and(|tls| tls.peer_is(name))
-    }
-
-    /// Who is at the other end, while it is known.
-    pub fn peer(&self, token: Token) -> Option<Peer> {
-        self.connection(token).map(|connection| connection.peer)
     }
 }
 

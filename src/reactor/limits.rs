@@ -6,7 +6,12 @@ use std::time::Duration;
 /// else's, so one busy connection cannot starve the rest. Also the size of the one read buffer.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 
-/// How many connections one listener accepts in one turn, for the same reason.
+/// How much all connections together are read in one turn, give or take one connection's budget. The
+/// others keep their places in the queue. Without it some thousand busy connections made a turn of many
+/// seconds, in which no delayed call came, no signal was heard and no reply was sent.
+pub const TURN_READ_BUDGET_BYTES: usize = 16 * READ_BUDGET_BYTES;
+
+/// How many connections one listener accepts in one turn, so that a crowd cannot starve those who are in.
 pub const ACCEPT_BUDGET: usize = 64;
 
 /// A connection with this much unsent output is not read until it has drained: whoever does not take

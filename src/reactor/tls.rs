@@ -241,9 +241,10 @@ impl TlsSession {
 
     /// Turns plain output into records, once the handshake allows it.
     pub fn seal(&mut self, plain: &mut Output) -> Result<(), String> {
-        if !plain.is_empty() && !self.session.is_handshaking() {
+        let length = plain.unsent().len();
+        if length > 0 && !self.session.is_handshaking() {
             self.session.writer().write_all(plain.unsent()).map_err(|e| e.to_string())?;
-            plain.clear();
+            plain.advance(length);
         }
         self.collect_records();
         Ok(())

@@ -43,7 +43,7 @@ pub(super) fn receive(stream: &mut impl Read, buffer: &mut [u8], announced: bool
 /// What one write attempt achieved.
 #[derive(Debug)]
 pub(super) enum Flushed {
-    /// Everything is with the kernel.
+    /// Everything that may be sent is with the kernel.
     All,
     /// The kernel is full: the rest waits until the socket is writable again.
     Part,
@@ -56,6 +56,10 @@ pub(super) enum Flushed {
 pub(super) struct Output {
     bytes: Vec<u8>,
     sent: usize,
+    /// How many bytes came before the first of `bytes`.
+    gone: u64,
+    /// What stands from here on, counted from the first byte ever appended, must wait.
+    withheld_from: Option<u64>,
 }
 
 impl Output {
@@ -77,45 +81,77 @@ impl Output {
             // A peer that reads slowly but steadily keeps the buffer from ever being empty; the part
             // that is gone must not pile up in front.
             self.bytes.drain(..self.sent);
+            self.gone += self.sent as u64;
             self.sent = 0;
         }
         &mut self.bytes
     }
 
-    /// What is still to be sent.
-    pub fn unsent(&self) -> &[u8] {
-        self.bytes.get(self.sent..).unwrap_or_default()
+    /// Where its end is, counted in bytes from the first that was ever appended.
+    pub fn end(&self) -> u64 {
+        self.gone + self.bytes.len() as u64
     }
 
-    /// Marks everything as sent; used when TLS has taken the bytes over.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.sent = 0;
+    /// From now on what is appended waits for [`release_to`](Self::release_to).
+    pub fn withhold(&mut self) {
+        self.withheld_from = Some(self.end());
+    }
+
+    /// Lets go what stands before `end`; `None`: all, and nothing waits any more.
+    pub fn release_to(&mut self, end: Option<u64>) {
+        self.withheld_from = end.zip(self.withheld_from).map(|(end, from)| end.max(from));
+    }
+
+    /// Whether what is appended waits.
+    pub fn is_withheld(&self) -> bool {
+        self.withheld_from.is_some()
+    }
+
+    /// What is still to be sent and may be.
+    pub fn unsent(&self) -> &[u8] {
+        let limit = self.withheld_from.map_or(u64::MAX, |from| from.saturating_sub(self.gone));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.bytes.len());
+        self.bytes.get(self.sent..limit).unwrap_or_default()
+    }
+
+    /// Marks so much of it as sent, or as taken over by TLS.
+    pub fn advance(&mut self, length: usize) {
+        self.sent += length;
+        if self.is_empty() {
+            self.gone += self.bytes.len() as u64;
+            self.bytes.clear();
+            self.sent = 0;
+        }
     }
 
     /// One write attempt. Short writes are ordinary: the offset moves, the rest waits.
     pub fn flush_to(&mut self, stream: &mut impl Write) -> Flushed {
-        while !self.is_empty() {
-            match stream.write(self.unsent()) {
+        loop {
+            let unsent = self.unsent();
+            if unsent.is_empty() {
+                return Flushed::All;
+            }
+            match stream.write(unsent) {
                 Ok(0) => return Flushed::Failed(ErrorKind::WriteZero.into()),
-                Ok(length) if length < self.len() => {
-                    self.sent += length;
-                    return Flushed::Part;
+                Ok(length) => {
+                    let is_short = length < unsent.len();
+                    self.advance(length);
+                    if is_short {
+                        return Flushed::Part;
+                    }
                 }
-                Ok(_) => self.clear(),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Flushed::Part,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Flushed::Failed(e),
             }
         }
-        Flushed::All
     }
 
     /// Gives the memory of an empty output back, so that an idle connection holds none.
     pub fn release(&mut self, spare: &mut Vec<Vec<u8>>, spare_max: usize) {
         if self.is_empty() && self.bytes.capacity() > 0 {
+            // Empty, so nothing of it is left to be counted.
             let mut buffer = std::mem::take(&mut self.bytes);
-            self.sent = 0;
             if spare.len() < spare_max && buffer.capacity() <= SPARE_BUFFER_MAX_BYTES {
                 buffer.clear();
                 spare.push(buffer);
@@ -258,6 +294,34 @@ mod tests {
         assert!(matches!(output.flush_to(&mut rest), Flushed::All));
         assert_eq!((stream.written, rest.written), (b"hel".to_vec(), b"lo world".to_vec()));
         assert!(output.is_empty());
+    }
+
+    #[test]
+    fn what_is_withheld_waits_until_it_is_released_in_parts_or_for_good() {
+        let mut output = output("first ");
+        let flush = |output: &mut Output| {
+            let mut stream = Scripted::new((0..3).map(|_| Ok(4)));
+            while !matches!(output.flush_to(&mut stream), Flushed::All) {}
+            String::from_utf8(stream.written).unwrap()
+        };
+        let append = |output: &mut Output, text: &str| {
+            output.tail(&mut Vec::new()).extend_from_slice(text.as_bytes());
+            output.end()
+        };
+        output.withhold();
+        let second = append(&mut output, "second ");
+        assert_eq!(flush(&mut output), "first ");
+        assert_eq!((flush(&mut output).as_str(), output.len()), ("", 7));
+        append(&mut output, "third ");
+        output.release_to(Some(second));
+        assert_eq!(flush(&mut output), "second ");
+        // An earlier release comes late and takes nothing back.
+        output.release_to(Some(1));
+        assert_eq!((flush(&mut output).as_str(), output.len()), ("", 6));
+        output.release_to(None);
+        assert_eq!(flush(&mut output), "third ");
+        append(&mut output, "fourth");
+        assert_eq!(flush(&mut output), "fourth");
     }
 
     #[test]

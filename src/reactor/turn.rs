@@ -20,6 +20,7 @@ use super::helper::Returned;
 use super::io::{Due, Handler, SIGNALS, WAKER, find};
 use super::limits::{
     ACCEPT_BUDGET, EVENTS_PER_TURN, HANDSHAKE_TIMEOUT, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES,
+    TURN_READ_BUDGET_BYTES,
 };
 use super::signals::Signals;
 use super::transport::Stream;
@@ -53,6 +54,8 @@ pub struct Reactor<A: Application> {
     scratch: Vec<u8>,
     /// What TLS made of it.
     plain: Vec<u8>,
+    /// How much may still be read in this turn, bytes.
+    read_left: usize,
 }
 
 impl<A: Application> Reactor<A> {
@@ -65,6 +68,7 @@ impl<A: Application> Reactor<A> {
             events: Events::with_capacity(EVENTS_PER_TURN),
             scratch: vec![0; READ_BUDGET_BYTES],
             plain: Vec::new(),
+            read_left: 0,
         })
     }
 
@@ -167,7 +171,8 @@ impl<A: Application> Reactor<A> {
     }
 
     /// Step 4, **serve**: what came from signals, the helper thread and other handlers; then accepts and
-    /// reads, each with a budget. What is left over goes to the back of the queue.
+    /// reads, links first, each with a budget, and all together too. What one leaves over goes to the
+    /// back of the queue; those whose turn did not come stay at its front.
     fn serve(&mut self) {
         if std::mem::take(&mut self.io.signalled) {
             self.serve_signals();
@@ -185,7 +190,16 @@ impl<A: Application> Reactor<A> {
                 self.call(token, |protocol, cx| protocol.resume_producing(token, cx));
             }
         }
+        self.read_left = TURN_READ_BUDGET_BYTES;
+        for _ in 0..self.io.urgent_ready.len() {
+            if let Some(token) = self.io.urgent_ready.pop_front() {
+                self.serve_ready(token);
+            }
+        }
         for _ in 0..self.io.ready.len() {
+            if self.read_left == 0 {
+                return;
+            }
             if let Some(token) = self.io.ready.pop_front() {
                 self.serve_ready(token);
             }
@@ -298,12 +312,14 @@ impl<A: Application> Reactor<A> {
         match heard.data {
             Data::None => {}
             Data::Scratch(length) => {
+                self.read_left = self.read_left.saturating_sub(length);
                 let data = self.scratch.get(..length).unwrap_or_default();
                 let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
                 call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
             }
             Data::Plain => {
                 let data = self.plain.as_slice();
+                self.read_left = self.read_left.saturating_sub(data.len());
                 let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
                 call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
             }
@@ -369,8 +385,9 @@ impl<A: Application> Reactor<A> {
         io.limit_phase(token, LINGER);
     }
 
-    /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a slot dies,
-    /// so that no event of this turn can meet a stranger in it.
+    /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a
+    /// connection with a protocol loses its slot, so that no event of this turn can meet a stranger in it.
+    /// (Listeners that a stop closes and sockets that got no protocol go at once: the generation tells.)
     fn sweep(&mut self) {
         for _ in 0..self.io.ended.len() {
             let Some((token, why)) = self.io.ended.pop_front() else { return };
@@ -410,9 +427,7 @@ fn note_event<A: Application>(io: &mut Io<A>, token: Token, event: &mio::event::
             io.queue_flush(token);
         }
     }
-    let connection = find(&mut io.sockets, token);
-    if let Some(connection) = connection.filter(|c| (c.readable || outcome) && !c.in_ready) {
-        connection.in_ready = true;
-        io.ready.push_back(token);
+    if find(&mut io.sockets, token).is_some_and(|c| c.readable || outcome) {
+        io.mark_ready(token);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::journal::Journal;
 use super::link::Heard;
 use super::logging::Text;
 use super::places::Asker;
@@ -83,8 +84,11 @@ enum Next {
 }
 
 impl Protocol<Server> for Client {
-    fn connection_made(&mut self, _me: Token, _cx: &mut Ctx<'_, Server>) {
+    fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         self.made = true;
+        if cx.app.journal.as_ref().is_some_and(Journal::withholds_replies) {
+            cx.io.withhold_output(me);
+        }
     }
 
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {

@@ -134,6 +134,7 @@ impl Controlled for Server {
             "upstream": upstream,
             "upstream_connections": upstream_connections,
             "questions": questions,
+            "journal": self.journal.as_ref().map(|journal| journal.status(&self.herd)),
             "log_trouble": self.log.trouble(),
             "now": utc(unix_nanos(io.wall_clock())),
         })

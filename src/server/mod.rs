@@ -3,13 +3,14 @@
 //! The only part that knows both sides: sockets through `reactor`, meaning through `wire` and `herd`.
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
-//! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`] (neighbours),
-//! [`places`] (WHATSAT's HTTPS GET), [`control`] (the local socket), [`logging`], [`expiry`]. [`stand_in`] is
-//! another application on the same reactor.
+//! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
+//! (neighbours), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
+//! socket), [`logging`], [`expiry`]. [`stand_in`] is another application on the same reactor.
 
 pub mod client;
 pub mod control;
 pub mod expiry;
+pub mod journal;
 pub mod link;
 pub mod logging;
 pub mod places;
@@ -18,16 +19,20 @@ pub mod stand_in;
 pub mod trust;
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::herd::Herd;
 use crate::herd::links::NeighbourId;
-use crate::reactor::{Application, Io, Signal};
+use crate::herd::{FORGET_STEP_CLIENTS, Herd};
+use crate::reactor::{Application, Io, Signal, Target};
 use crate::wire::time::Nanos;
 use expiry::Expiry;
+use journal::{Journal, JournalEvent};
 use link::Links;
 use logging::{Log, LogEvent};
 use places::{Fetch, Places};
+
+/// How often clients whose time is over are looked for.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
 #[derive(Debug)]
@@ -59,6 +64,10 @@ pub enum Event {
     LookAtExpiry,
     /// To the application: news of the log.
     Log(LogEvent),
+    /// To the application: news of the journal.
+    Journal(JournalEvent),
+    /// To the application: some clients may have to be forgotten.
+    Forget,
 }
 
 impl From<LogEvent> for Event {
@@ -75,6 +84,8 @@ pub struct Server {
     pub links: Links,
     /// Whom it asks what is near.
     pub places: Places,
+    /// Where it keeps what it knows, if it does.
+    pub journal: Option<Journal>,
     /// Where it writes what happened.
     pub log: Log,
     /// When it started, nanoseconds since 1970.
@@ -94,6 +105,12 @@ impl Application for Server {
             Event::QuestionOver(id) => self.places.question_over(id, io),
             Event::Log(event) => self.log.event_received(event),
             Event::LookAtExpiry => self.look_at_expiry(io),
+            Event::Journal(event) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.event_received(event, io);
+                }
+            }
+            Event::Forget => self.forget(io),
             // The first has done its work by waking the loop; the others are for connections only.
             Event::PumpAgain
             | Event::LineOver
@@ -105,9 +122,12 @@ impl Application for Server {
         }
     }
 
-    /// What the turn changed goes to the neighbours, once, however many lines brought it; then the
-    /// turn's log lines go to the log's thread.
+    /// What the turn changed goes to the journal and to the neighbours, once, however many lines brought
+    /// it; then the turn's log lines go to the log's thread.
     fn turn_end(&mut self, io: &mut Io<Self>) {
+        if let Some(journal) = &mut self.journal {
+            journal.turn_end(&self.herd, io);
+        }
         self.links.pump(&mut self.herd, io);
         self.log.hand_over(io);
     }
@@ -130,11 +150,18 @@ impl Server {
             expiry.look(self.herd.name(), io);
         }
     }
+
+    /// Forgets clients whose time is over, and arranges to be called again. To be called once at the
+    /// start, before a journal is replayed, where clients are to be forgotten at all.
+    pub fn forget(&mut self, io: &mut Io<Self>) {
+        self.herd.forget(unix_nanos(io.wall_clock()), FORGET_STEP_CLIENTS);
+        io.call_later(FORGET_INTERVAL, Target::Application, Event::Forget);
+    }
 }
 
 /// A moment of the wall clock as the protocol counts it: nanoseconds since 1970.
 pub fn unix_nanos(moment: SystemTime) -> Nanos {
-    let nanos = |d: std::time::Duration| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX);
+    let nanos = |d: Duration| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX);
     match moment.duration_since(UNIX_EPOCH) {
         Ok(since) => nanos(since),
         Err(before) => -nanos(before.duration()),
@@ -170,6 +197,7 @@ pub(crate) fn alone() -> Server {
         links: Links::new(&herd, Trust::Addresses(Vec::new())),
         herd,
         places: Places::new(places),
+        journal: None,
         log: Log::nowhere(),
         started: 0,
         clients: 0,

@@ -1,15 +1,17 @@
 //! Answers from Places: HTTP/1.1 as a server, or whoever sits between, may send it.
 //!
 //! Every cutting gives the same answer or the same fault, at the same byte. An answer that is accepted is
-//! the one that a slow reading of the same bytes finds, and what is held stays within its bounds.
+//! the one that a slow reading of the same bytes finds, a plain one is accepted, and what is held stays
+//! within its bounds.
 
 use herd::server::places::upstream::Upstream;
 use herd::wire::http::body::{DISCARD_MAX_BYTES, FRAMING_LINE_MAX_BYTES};
-use herd::wire::http::response::{Response, ResponseReader};
+use herd::wire::http::response::{INTERIM_MAX, Response, ResponseReader};
 use herd::wire::http::{HEAD_MAX_BYTES, HttpError};
 
 use crate::cut::cuttings;
 use crate::engine::{Target, replay_and_probe};
+use crate::heads::Head;
 
 pub const TARGET: Target = Target {
     name: "http-answers",
@@ -77,9 +79,15 @@ fn check(input: &[u8]) -> String {
         }
         assert_eq!(found, expected, "{reads:?}");
     }
+    let slow = slow(input);
     match &expected {
-        Ok(response) => check_answer(input, response, end),
+        Ok(response) => {
+            let slow = slow.expect("only what is whole and sound is accepted");
+            assert_eq!((response.status, &response.body, end), (slow.status, &slow.body, slow.end));
+            check_answer(response)
+        }
         Err(fault) => {
+            assert!(slow.is_none_or(|slow| !slow.plain), "a plain answer was refused: {fault}");
             let words = fault.to_string();
             assert!(words.is_ascii() && words.len() < 200, "{words:?}");
             let kind: String =
@@ -118,93 +126,130 @@ fn outcome(reads: &[&[u8]]) -> Outcome {
     (reader.finish(), reached)
 }
 
-fn check_answer(input: &[u8], response: &Response, end: usize) -> String {
+fn check_answer(response: &Response) -> String {
     assert!(response.body.len() <= BODY_MAX_BYTES);
     assert!((200..=999).contains(&response.status));
-    let (status, body, slow_end) = slow(input);
-    assert_eq!((response.status, &response.body), (status, &body));
-    assert_eq!(slow_end, end);
     for upstream in Upstream::ALL {
         let Err(words) = upstream.judge(response) else { continue };
         assert!(words.is_ascii() && words.len() < 600, "{words:?}");
         assert!(!words.contains(|c: char| c.is_control()), "{words:?}");
         assert!(!words.contains("=KEY") && !words.contains("KEY@"), "{words:?}");
     }
-    let status = status.clamp(199, 400);
-    let (body, kept) = (body.len().min(3), response.keep_alive);
+    let status = response.status.clamp(199, 400);
+    let (body, kept) = (response.body.len().min(3), response.keep_alive);
     format!("{status} {body} {kept} {}", response.location.is_some())
 }
 
-/// Status, body and end of an answer that has been accepted: by texts, and trusting that it is sound.
-fn slow(input: &[u8]) -> (u16, Vec<u8>, usize) {
-    let mut end = head_end(input, 0);
-    let mut head = text(&input[..end]);
-    while head.get(9..10) == Some("1") {
-        let start = end;
-        end = head_end(input, start);
-        head = text(&input[start..end]);
-    }
-    let status: u16 = head[9..12].parse().unwrap();
-    let field = |wanted: &str| {
-        let mut fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        let found = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.map(|(_, value)| value.trim_matches([' ', '\t']).to_owned())
-    };
-    if [204, 304].contains(&status) {
-        return (status, Vec::new(), end);
-    }
-    if field("transfer-encoding").is_some() {
-        let (body, end) = unchunked(input, end);
-        return (status, body, end);
-    }
-    let length = field("content-length");
-    let length = length.map_or(input.len() - end, |length| length.parse().unwrap());
-    (status, input[end..end + length].to_vec(), end + length)
+/// A whole answer, as the slow reading finds it.
+struct Slow {
+    status: u16,
+    body: Vec<u8>,
+    end: usize,
+    /// Its heads are such that it has to be accepted.
+    plain: bool,
 }
 
-/// Where the head ends that begins at `start`: after its first empty line.
-fn head_end(input: &[u8], start: usize) -> usize {
-    let mut at = start;
-    for line in input[start..].split_inclusive(|byte| *byte == b'\n') {
-        at += line.len();
-        if line == b"\r\n" || line == b"\n" {
-            break;
+/// The answer that stands in the input, `None` when there is none that is whole and sound.
+fn slow(input: &[u8]) -> Option<Slow> {
+    let (mut at, mut plain) = (0, true);
+    for _ in 0..=INTERIM_MAX {
+        let (head, end) = Head::read(input, at)?;
+        at = end;
+        plain &= head.plain;
+        let (version, rest) = head.first.split_at_checked(8)?;
+        let status: u16 = rest.get(1..4)?.parse().ok()?;
+        if !["HTTP/1.0", "HTTP/1.1"].contains(&version) || status < 100 {
+            return None;
         }
+        plain &= rest.starts_with(' ') && !rest[1..].starts_with('+');
+        plain &= rest.get(4..5).is_none_or(|space| space == " ");
+        match status {
+            101 => return None,
+            100..200 => continue,
+            _ => {}
+        }
+        let (body, end) = body(input, at, &head, status, version)?;
+        return (body.len() <= BODY_MAX_BYTES).then_some(Slow { status, body, end, plain });
     }
-    at
+    None
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// The body of a final answer whose head ends at `at`, and where it ends (RFC 9112, 6.3).
+fn body(
+    input: &[u8],
+    at: usize,
+    head: &Head,
+    status: u16,
+    version: &str,
+) -> Option<(Vec<u8>, usize)> {
+    let coding = head.values("transfer-encoding");
+    let chunked = match coding.as_slice() {
+        [] => false,
+        [one] if one.eq_ignore_ascii_case("chunked") => true,
+        _ => return None,
+    };
+    let length = head.length().ok()?;
+    if chunked && length.is_some() {
+        return None;
+    }
+    let mut codings = head.values("content-encoding").into_iter();
+    if status == 200 && codings.any(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return None;
+    }
+    match length {
+        _ if [204, 304].contains(&status) => Some((Vec::new(), at)),
+        _ if chunked && version == "HTTP/1.0" => None,
+        _ if chunked => unchunked(input, at),
+        Some(length) => {
+            let end = at.checked_add(length)?;
+            Some((input.get(at..end)?.to_vec(), end))
+        }
+        None => Some((input[at..].to_vec(), input.len())),
+    }
 }
 
-/// The body in the chunks that begin at `at`, and where the last trailer ends.
-fn unchunked(input: &[u8], mut at: usize) -> (Vec<u8>, usize) {
-    let mut body = Vec::new();
+/// The body in the chunks that begin at `at`, and where the last trailer ends (RFC 9112, 7.1).
+fn unchunked(input: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
+    let (mut body, mut discarded) = (Vec::new(), 0);
     loop {
-        let line = next_line(input, at);
-        at += line.len();
-        let digits = text(line);
-        let digits = digits.split([';', ' ', '\t', '\r']).next().unwrap();
-        match usize::from_str_radix(digits, 16).unwrap() {
+        let line = framing_line(input, &mut at)?;
+        let digits = line.split(';').next()?.trim_ascii_end();
+        discarded += line.len() - digits.len();
+        let sound =
+            (1..=16).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_hexdigit());
+        if !sound || discarded > DISCARD_MAX_BYTES {
+            return None;
+        }
+        match usize::from_str_radix(digits, 16).ok()? {
             0 => break,
             size => {
-                body.extend_from_slice(&input[at..at + size]);
-                at += size + b"\r\n".len();
+                let end = at.checked_add(size)?;
+                body.extend_from_slice(input.get(at..end)?);
+                (body.len() <= BODY_MAX_BYTES).then_some(())?;
+                at = end + 2;
+                (input.get(end..at)? == b"\r\n").then_some(())?;
             }
         }
     }
     loop {
-        let line = next_line(input, at);
-        at += line.len();
-        if line == b"\r\n" {
-            return (body, at);
+        let line = framing_line(input, &mut at)?;
+        discarded += line.len();
+        if discarded > DISCARD_MAX_BYTES {
+            return None;
+        }
+        if line.is_empty() {
+            return Some((body, at));
         }
     }
 }
 
-fn next_line(input: &[u8], at: usize) -> &[u8] {
-    input[at..].split_inclusive(|byte| *byte == b'\n').next().unwrap()
+/// The line that begins at `at`, with each byte as a character; `at` is moved behind it.
+fn framing_line(input: &[u8], at: &mut usize) -> Option<String> {
+    let line = input.get(*at..)?.split_inclusive(|byte| *byte == b'\n').next()?;
+    *at += line.len();
+    let inside = line.strip_suffix(b"\r\n")?;
+    let fits = line.len() <= FRAMING_LINE_MAX_BYTES + 1 && !inside.contains(&b'\r');
+    fits.then(|| inside.iter().copied().map(char::from).collect())
 }
 
 #[test]

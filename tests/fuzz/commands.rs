@@ -3,7 +3,7 @@
 //! Held against the slow reading of each field. What is accepted becomes a record in a herd of one, and
 //! the reply has to say again what was said, to the byte and to the nanosecond.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use herd::herd::topology::Topology;
 use herd::herd::{Herd, Settings};
@@ -70,7 +70,8 @@ fn check(input: &[u8]) -> String {
     let mut herd = Herd::new(topology, me, 1, Settings { max_ahead: None, ..Settings::default() });
     let mut latest = HashMap::new();
     let mut behaviour = String::new();
-    for line in input.split(|byte| *byte == b'\n').take(20) {
+    let lines = input.split(|byte| *byte == b'\n').filter(|line| line.len() <= LINE_MAX_BYTES);
+    for line in lines.take(20) {
         let letter = match parse_command(line) {
             Some(Command::IAmAt(said)) => {
                 check_report(line, &said);
@@ -88,10 +89,8 @@ fn check(input: &[u8]) -> String {
         behaviour.push(letter);
     }
     assert_eq!(herd.clients(), latest.len());
-    // What happened, and what followed on what at the end.
-    let kinds: BTreeSet<char> = behaviour.chars().collect();
-    let last = behaviour.len().saturating_sub(2);
-    kinds.into_iter().chain("/".chars()).chain(behaviour[last..].chars()).collect()
+    // What followed on what at the end.
+    behaviour.split_off(behaviour.len().saturating_sub(3))
 }
 
 fn check_report(line: &[u8], said: &IAmAt<'_>) {
@@ -123,7 +122,7 @@ fn check_reply(
     let mut reply = Vec::new();
     herd.client_heard(said, SERVER_TIME, &mut reply).expect("no limit is reached");
     assert_eq!(reply.pop(), Some(b'\n'));
-    assert!(reply.len() <= PEER_LINE_MAX_BYTES || said.client.len() > LINE_MAX_BYTES);
+    assert!(reply.len() <= PEER_LINE_MAX_BYTES);
     let difference = slow::written_difference(SERVER_TIME - said.time);
     let expected: [&[u8]; 6] =
         [b"AT", b"Alford", difference.as_bytes(), said.client, said.location_text, said.time_text];

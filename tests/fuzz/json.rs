@@ -134,7 +134,7 @@ fn check_refused(input: &[u8], why: &JsonError) -> String {
             assert!((1..=lines).contains(line) && *column <= input.len(), "{line}:{column}");
             // How far it was JSON, by what stands there: so that inputs get further.
             let line = input.split(|byte| *byte == b'\n').nth(line - 1).unwrap_or_default();
-            let start = column.saturating_sub(3).min(line.len());
+            let start = column.saturating_sub(2).min(line.len());
             let near = &line[start..(*column).min(line.len())];
             let near = near
                 .iter()

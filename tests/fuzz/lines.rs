@@ -55,10 +55,10 @@ fn check(input: &[u8]) -> String {
                 let found = events(receiver, &reads, line_max_bytes);
                 assert_eq!(found, (expected.clone(), mid_line), "telnet {telnet}, {reads:?}");
             }
-            if line_max_bytes != LINE_MAX_BYTES {
+            if telnet && line_max_bytes != LINE_MAX_BYTES {
                 behaviour.extend(expected.iter().take(4).map(letter));
+                behaviour.push(if mid_line { '/' } else { '.' });
             }
-            behaviour.push(if mid_line { '/' } else { '.' });
         }
     }
     behaviour

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use herd::herd::links::{Answer, NeighbourId, Taken};
+use herd::herd::links::{Answer, NeighbourId, ResumedFrom, Taken};
 use herd::herd::record::Record;
 use herd::herd::topology::Topology;
 use herd::herd::{Herd, Settings};
@@ -54,18 +54,26 @@ const IDENTITY: u64 = 7;
 const TOPOLOGY: &str =
     "Alford 127.0.0.1:11550 Ball Welsh\nBall 127.0.0.1:11551\nWelsh 127.0.0.1:11552\n";
 
+/// A neighbour that has dialled, and the identity that it gave.
+type Dialler = (NeighbourId, u64);
+
 /// The records that were let in: the greatest of each client, and who said it first.
-type Latest = HashMap<Vec<u8>, (Vec<u8>, NeighbourId)>;
+type Latest = HashMap<Vec<u8>, (Vec<u8>, Dialler)>;
+
+/// Welsh's identity when it is told everything at the end.
+const WELSH: u64 = 0x00c0_ffee_00c0_ffee;
 
 fn check(input: &[u8]) -> String {
     let mut herd = alford();
     let mut latest = Latest::new();
-    let mut dialled_by_ball = None;
+    let mut dialler = None;
+    let mut marked = 0;
     let mut behaviour = String::new();
-    for line in input.split(|byte| *byte == b'\n').take(60) {
+    let lines = input.split(|byte| *byte == b'\n').filter(|line| line.len() <= PEER_LINE_MAX_BYTES);
+    for line in lines.take(60) {
         let letter = match line.strip_prefix(b"<") {
-            Some(line) => answer(&mut herd, line),
-            None => said(&mut herd, &mut dialled_by_ball, &mut latest, line),
+            Some(line) => answer(&mut herd, &mut marked, line),
+            None => said(&mut herd, &mut dialler, &mut latest, line),
         };
         if !behaviour.ends_with(letter) {
             behaviour.push(letter);
@@ -76,7 +84,7 @@ fn check(input: &[u8]) -> String {
         assert_eq!(herd.where_is(client).map(|record| record.line), Some(line.as_slice()));
     }
     check_pumped(&mut herd, &latest);
-    behaviour.truncate(8);
+    behaviour.truncate(5);
     behaviour
 }
 
@@ -90,8 +98,8 @@ fn neighbour(herd: &Herd, name: &str) -> NeighbourId {
     herd.neighbour_named(name.as_bytes()).unwrap()
 }
 
-/// A line on the connection that Alford dialled. Nonsense ends it.
-fn answer(herd: &mut Herd, line: &[u8]) -> char {
+/// A line on the connection that Alford dialled, on which the last mark was `marked`. Nonsense ends it.
+fn answer(herd: &mut Herd, marked: &mut u64, line: &[u8]) -> char {
     let ball = neighbour(herd, "Ball");
     let up_before = herd.link_is_up(ball);
     match herd.listener_line_received(ball, line) {
@@ -103,10 +111,15 @@ fn answer(herd: &mut Herd, line: &[u8]) -> char {
             assert!(herd.link_is_up(ball) && resumed.behind <= herd.clients());
             let mut out = Vec::new();
             herd.pump(ball, &mut out, usize::MAX);
+            *marked = match (last_line(&out), resumed.from) {
+                (Some(PeerLine::Mark(mark)), _) | (None, ResumedFrom::Mark(mark)) => mark,
+                (None, ResumedFrom::Start) => 0,
+                other => panic!("{other:?}"),
+            };
             'r'
         }
-        Ok(Answer::Here(_)) => {
-            assert!(up_before);
+        Ok(Answer::Here(mark)) => {
+            assert!(up_before && mark <= *marked, "only what was sent can have been taken in");
             'e'
         }
         Err(nonsense) => {
@@ -120,13 +133,8 @@ fn answer(herd: &mut Herd, line: &[u8]) -> char {
 
 /// A line on the connection that Ball dialled, which begins with a HELLO. Nonsense ends it, and the next
 /// line belongs to a new one.
-fn said(
-    herd: &mut Herd,
-    dialled: &mut Option<NeighbourId>,
-    latest: &mut Latest,
-    line: &[u8],
-) -> char {
-    let Some(id) = *dialled else {
+fn said(herd: &mut Herd, dialler: &mut Option<Dialler>, latest: &mut Latest, line: &[u8]) -> char {
+    let Some((id, identity)) = *dialler else {
         let Some(PeerLine::Hello { version, server, identity }) = parse_peer_line(line) else {
             return '-';
         };
@@ -134,7 +142,7 @@ fn said(
             Ok(id) => {
                 // Only these two are there to be: a name outside is refused.
                 assert!(version == 1 && [&b"Ball"[..], b"Welsh"].contains(&server));
-                *dialled = Some(id);
+                *dialler = Some((id, identity));
                 'H'
             }
             Err(refusal) => {
@@ -149,20 +157,20 @@ fn said(
             'M'
         }
         Ok(taken) => {
-            let changed = let_in(latest, line, id);
+            let changed = let_in(latest, line, (id, identity));
             assert_eq!(taken == Taken::Changed, changed, "the greatest record is held");
             if changed { 'A' } else { 'a' }
         }
         Err(nonsense) => {
             check_words(&nonsense.to_string());
-            *dialled = None;
+            *dialler = None;
             'X'
         }
     }
 }
 
 /// Notes a record that the herd took in; whether it is the greatest of its client so far.
-fn let_in(latest: &mut Latest, line: &[u8], from: NeighbourId) -> bool {
+fn let_in(latest: &mut Latest, line: &[u8], from: Dialler) -> bool {
     let at = parse_at(line).expect("only records are let in");
     assert!([&b"Alford"[..], b"Ball", b"Welsh"].contains(&at.server), "of servers that exist");
     let record = Record::new(line, &at).expect("it fits");
@@ -186,9 +194,14 @@ fn check_resume(herd: &Herd, id: NeighbourId, line: &[u8]) {
     let Some(PeerLine::Mark(mark)) = parse_peer_line(line) else { panic!("a mark") };
     let mut out = Vec::new();
     herd.write_resume(id, &mut out);
-    let last = out.strip_suffix(b"\n").unwrap().rsplit(|byte| *byte == b'\n').next().unwrap();
-    let Some(PeerLine::Resume { mark: resumed, .. }) = parse_peer_line(last) else { panic!() };
+    let Some(PeerLine::Resume { mark: resumed, .. }) = last_line(&out) else { panic!("a RESUME") };
     assert!(resumed >= mark);
+}
+
+/// What the last of some lines says; `None` when there are none.
+fn last_line(out: &[u8]) -> Option<PeerLine<'_>> {
+    let last = out.strip_suffix(b"\n")?.rsplit(|byte| *byte == b'\n').next()?;
+    Some(parse_peer_line(last).expect("what is written is read"))
 }
 
 /// Words for a log: of a length that can be read, and nothing in them that moves a cursor.
@@ -224,8 +237,8 @@ fn check_pumped(herd: &mut Herd, latest: &Latest) {
     for (client, (line, from)) in latest {
         match told.remove(client) {
             Some(told) => assert_eq!(told, *line),
-            // Only what Welsh said itself need not go back to it.
-            None => assert_eq!(*from, welsh),
+            // Only what Welsh said itself since it last started need not go back to it.
+            None => assert_eq!(*from, (welsh, WELSH)),
         }
     }
     assert!(told.is_empty(), "and nothing else");

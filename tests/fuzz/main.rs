@@ -19,6 +19,8 @@ mod commands;
 mod corpus;
 mod cut;
 mod engine;
+mod heads;
+mod journal;
 mod json;
 mod lines;
 mod links;
@@ -36,8 +38,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use engine::{Budget, Report, Target};
 use watch::Watch;
 
-/// All of them. One for the replay of a journal belongs here too, beside the parser of its lines.
-const TARGETS: [&Target; 9] = [
+/// All of them.
+const TARGETS: [&Target; 10] = [
     &lines::TARGET,
     &commands::TARGET,
     &peer_lines::TARGET,
@@ -47,10 +49,14 @@ const TARGETS: [&Target; 9] = [
     &urls::TARGET,
     &json::TARGET,
     &topology::TARGET,
+    &journal::TARGET,
 ];
 
 /// How long all targets together run when nobody says.
 const SECONDS: u64 = 60;
+
+/// How much of a failing input, and of what is wrong with it, is printed: enough to see what it is.
+const SHOWN_CHARS: usize = 500;
 
 /// What `scripts/fuzz` runs: each target for its share of `FUZZ_SECONDS`, or `FUZZ_TARGET` alone,
 /// from `FUZZ_SEED` if one is given.
@@ -77,11 +83,8 @@ fn long_run() {
         if let Some(fault) = report.fault {
             let small = engine::minimised(target, &fault.input, Some(&watch));
             let path = corpus::keep(target.name, &small);
-            println!(
-                "  FAULT: {}\n  input: {}\n  kept as {path}",
-                fault.words,
-                small.escape_ascii()
-            );
+            println!("  FAULT: {}", shown(&fault.words));
+            println!("  input: {}\n  kept as {path}", shown(&small.escape_ascii().to_string()));
             faults += 1;
         }
     }
@@ -90,6 +93,11 @@ fn long_run() {
         println!("{faults} targets failed");
         std::process::exit(1);
     }
+}
+
+/// The beginning of a text that may be long; the whole input is in its file.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS).collect()
 }
 
 fn print(target: &Target, report: &Report) {

@@ -110,33 +110,23 @@ fn slow(line: &[u8]) -> Option<PeerLine<'_>> {
                 time_text,
             }))
         }
-        [b"MARK", mark] => Some(PeerLine::Mark(number(mark)?)),
-        [b"HERE", mark] => Some(PeerLine::Here(number(mark)?)),
+        [b"MARK", mark] => Some(PeerLine::Mark(slow::number(mark)?)),
+        [b"HERE", mark] => Some(PeerLine::Here(slow::number(mark)?)),
         [b"HELLO", version, server, identity] => Some(PeerLine::Hello {
-            version: number(version)?,
+            version: slow::number(version)?,
             server: named(server)?,
-            identity: hexadecimal(identity)?,
+            identity: slow::hexadecimal(identity)?,
         }),
-        [b"RESUME", identity, mark] => {
-            Some(PeerLine::Resume { identity: hexadecimal(identity)?, mark: number(mark)? })
-        }
+        [b"RESUME", identity, mark] => Some(PeerLine::Resume {
+            identity: slow::hexadecimal(identity)?,
+            mark: slow::number(mark)?,
+        }),
         _ => None,
     }
 }
 
 fn named(server: &[u8]) -> Option<&[u8]> {
     (server.len() <= SERVER_NAME_MAX_BYTES).then_some(server)
-}
-
-fn number(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.parse().ok().filter(|number: &u64| number.to_string() == text)
-}
-
-fn hexadecimal(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let number = u64::from_str_radix(text, 16).ok()?;
-    (format!("{number:016x}") == text).then_some(number)
 }
 
 #[test]

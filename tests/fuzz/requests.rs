@@ -1,7 +1,8 @@
 //! Requests to the stand-in for Places: HTTP/1.1 as any client may send it.
 //!
-//! Every cutting gives the same requests and the same refusal. A request that was read and is written
-//! again is read as the same, and the stand-in answers any target with sound JSON.
+//! Every cutting gives the same requests and the same refusal; plain ones are read as a slow reading of
+//! the same bytes has them. A request that was read and is written again is read as the same, and the
+//! stand-in answers any target with sound JSON.
 
 use std::sync::LazyLock;
 
@@ -10,12 +11,13 @@ use herd::server::stand_in::gazetteer::Gazetteer;
 use herd::wire::http::HEAD_MAX_BYTES;
 use herd::wire::http::request::{Request, percent_encode, write_request};
 use herd::wire::http::server::{
-    Incoming, REQUEST_BODY_MAX_BYTES, Refusal, RequestReader, percent_decode, query_pairs,
+    Incoming, REQUEST_BODY_MAX_BYTES, Refusal, RequestReader, query_pairs,
 };
 use serde_json::Value;
 
 use crate::cut::cuttings;
 use crate::engine::{Target, replay_and_probe};
+use crate::heads::Head;
 
 pub const TARGET: Target = Target {
     name: "http-requests",
@@ -43,6 +45,11 @@ fn check(input: &[u8]) -> String {
     let (requests, refusal) = outcomes.next().unwrap();
     for other in outcomes {
         assert_eq!(other, (requests.clone(), refusal));
+    }
+    let plain = slow(input);
+    assert!(requests.len() >= plain.len(), "a plain request was refused: {refusal:?}");
+    for (request, slow) in requests.iter().zip(&plain) {
+        assert_eq!((&request.method, &request.target, &request.body), (&slow.0, &slow.1, &slow.2));
     }
     let mut behaviour = String::new();
     for request in requests.iter().take(4) {
@@ -83,6 +90,31 @@ fn outcome(reads: &[&[u8]]) -> (Vec<Incoming>, Option<Refusal>) {
     (requests, None)
 }
 
+/// Method, target and body of the requests at the beginning that nobody may refuse.
+fn slow(input: &[u8]) -> Vec<(String, String, Vec<u8>)> {
+    let mut requests = Vec::new();
+    let mut at = 0;
+    loop {
+        at += input[at..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let Some((head, end)) = Head::read(input, at) else { return requests };
+        let Ok(length) = head.length() else { return requests };
+        let parts: Vec<&str> = head.first.split(' ').collect();
+        let &[method, target, version] = parts.as_slice() else { return requests };
+        let plain = head.plain
+            && head.values("transfer-encoding").is_empty()
+            && !method.is_empty()
+            && method.bytes().all(|byte| byte.is_ascii_uppercase())
+            && target.starts_with('/');
+        let hosts = head.values("host").len();
+        let hosts_fit = matches!((version, hosts), ("HTTP/1.1", 1) | ("HTTP/1.0", 0 | 1));
+        let end_of_body = end.saturating_add(length.unwrap_or(0));
+        let body = input.get(end..end_of_body).filter(|body| body.len() <= REQUEST_BODY_MAX_BYTES);
+        let (true, Some(body)) = (plain && hosts_fit, body) else { return requests };
+        requests.push((method.to_owned(), target.to_owned(), body.to_vec()));
+        at = end_of_body;
+    }
+}
+
 /// Only our own writer's kind of request: upper-case method, absolute path, visible ASCII.
 fn check_written_again(request: &Incoming) {
     let Incoming { method, target, body, .. } = request;
@@ -115,9 +147,7 @@ fn check_target(request: &Incoming) -> String {
         encoded.push('&');
     }
     assert_eq!(query_pairs(&encoded).1, pairs, "decoding undoes encoding");
-    if !request.target.contains('%') {
-        assert_eq!(percent_decode(&request.target), request.target);
-    }
+    assert_eq!((&path, &pairs), (&slow_pairs(&request.target).0, &slow_pairs(&request.target).1));
 
     let (status, body) = answer(&GAZETTEER, &path, &pairs);
     let body: Value = serde_json::from_slice(&body).expect("sound JSON");
@@ -126,6 +156,34 @@ fn check_target(request: &Incoming) -> String {
     assert!(results <= RESULTS_MAX);
     let (pairs, results) = (pairs.len().min(4), results.min(1));
     format!("{status} {} {pairs} {results} {};", body["status"], request.keep_alive)
+}
+
+/// Path and pairs of a target, as forms have them.
+fn slow_pairs(target: &str) -> (String, Vec<(String, String)>) {
+    let target = target.split('#').next().unwrap();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(&name.replace('+', "%20")), decoded(&value.replace('+', "%20")))
+    });
+    (decoded(path), pairs.collect())
+}
+
+/// A text without its percent signs: each begins two digits and the rest, or stands for itself.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()));
+        match digits {
+            Some(digits) => {
+                bytes.push(u8::from_str_radix(digits, 16).unwrap());
+                bytes.extend_from_slice(&part.as_bytes()[2..]);
+            }
+            None => bytes.extend([b"%", part.as_bytes()].concat()),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The rules of the protocol's fields, read a second time: slowly, by texts, and with no shared code.
 //!
 //! Where `wire` scans bytes and counts digits, this splits texts and lets the standard library parse
-//! numbers. The two must accept the same and mean the same. Called by the targets of commands and of
-//! links.
+//! numbers. The two must accept the same and mean the same. Called by the targets of commands, of peer
+//! lines and of journals.
 
 /// The fields of a client's line: runs of bytes without white space, where CR NUL is white space too.
 pub fn fields(line: &[u8]) -> Vec<&[u8]> {
@@ -133,6 +133,19 @@ pub fn bound(text: &[u8]) -> Option<u8> {
     (decimal(text)?.0 == text).then_some(())?;
     let digits = format!("0{}", text.trim_start_matches('0'));
     digits.parse().ok().filter(|bound| *bound <= 20)
+}
+
+/// A whole number of 64 bits in its one spelling.
+pub fn number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
+}
+
+/// Sixteen hexadecimal digits, as an identity is written.
+pub fn hexadecimal(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let number = u64::from_str_radix(text, 16).ok()?;
+    (format!("{number:016x}") == text).then_some(number)
 }
 
 #[cfg(test)]

@@ -95,8 +95,10 @@ fn kinds(errors: &TopologyErrors) -> String {
         .problems
         .iter()
         .map(|problem| {
-            let outside: Vec<&str> = problem.message.split('"').step_by(2).collect();
-            outside.concat().replace(|c: char| c.is_ascii_digit(), "")
+            let message = &problem.message;
+            let start = message.find('"').unwrap_or(message.len());
+            let end = message.rfind('"').unwrap_or(0).max(start);
+            [&message[..start], &message[end..]].concat().replace(|c: char| c.is_ascii_digit(), "")
         })
         .collect();
     kinds.into_iter().take(3).collect::<Vec<_>>().join("; ")

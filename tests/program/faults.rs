@@ -25,7 +25,12 @@ fn told(scene: &Scene, gate: &Gate) -> String {
     scene.upstream.wait_for_connections(1);
     others_are_served(scene, &mut asker);
     gate.open();
-    told_to(&mut asker)
+    let json = told_to(&mut asker);
+    // Whoever reads the log is told the same.
+    let error: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let words = error["error_message"].as_str().unwrap().strip_prefix("places: ").unwrap();
+    scene.herd.wait_for_log("Solo", words);
+    json
 }
 
 /// The JSON of the next reply, which must have the AT line before it.

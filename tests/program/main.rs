@@ -7,6 +7,8 @@ mod cli;
 mod control;
 mod faults;
 mod herd;
+mod journal;
+mod journal_faults;
 mod key;
 mod keys;
 mod links;

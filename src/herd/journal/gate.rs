@@ -48,6 +48,11 @@ impl<T> Gate<T> {
         self.waiting.pop_front().map(|(_, what)| what)
     }
 
+    /// Takes all that wait, ready or not: for when nothing can be written, and replies go without.
+    pub fn give_up(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.waiting).into_iter().map(|(_, what)| what)
+    }
+
     /// Whether changes up to `change` are on disk.
     pub fn is_synced(&self, change: u64) -> bool {
         change <= self.synced
@@ -91,5 +96,15 @@ mod tests {
         gate.synced(3);
         assert_eq!(ready(&mut gate), ["third", "a repeat"]);
         assert_eq!(gate.waiting(), 0);
+    }
+
+    #[test]
+    fn what_waits_can_be_let_go_without_a_sync() {
+        let mut gate = Gate::new();
+        assert_eq!(gate.hold(1, "first"), None);
+        assert_eq!(gate.hold(2, "second"), None);
+        assert!(gate.give_up().eq(["first", "second"]));
+        assert!(gate.waiting() == 0 && !gate.is_synced(1));
+        assert_eq!(gate.hold(2, "third"), None, "nothing is on disk for all that");
     }
 }

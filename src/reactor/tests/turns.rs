@@ -1,6 +1,6 @@
 //! One turn of the loop: the order of its steps, its budgets, and who meets whom in it.
 
-use super::super::limits::READ_BUDGET_BYTES;
+use super::super::limits::{READ_BUDGET_BYTES, TURN_READ_BUDGET_BYTES};
 use super::*;
 
 #[test]
@@ -93,6 +93,40 @@ fn a_busy_connection_keeps_nobody_waiting_and_what_it_has_left_over_is_read_late
     // Nothing more is sent, so no edge comes: the rest is read because it was queued again.
     bench.until("the rest", |bench| bench.app().bytes("busy").len() == waiting);
     assert_eq!(bench.app().bytes("busy"), &data[..waiting]);
+    bench.assert_idle();
+}
+
+#[test]
+fn many_busy_connections_make_no_long_turn_and_an_urgent_one_is_read_first() {
+    let mut bench = Bench::new();
+    let mut names = std::iter::once("urgent").chain(std::iter::repeat("busy"));
+    let address = bench.listen(move || {
+        let name = names.next().unwrap();
+        Script::new(name).on_made(move |me, cx| {
+            if name == "urgent" {
+                cx.io.set_urgent(me);
+            }
+        })
+    });
+    let mut urgent = Client::connect(address);
+    bench.until_heard("urgent: made");
+    let mut crowd: Vec<_> = (0..40).map(|_| Client::connect(address)).collect();
+    bench.until("the crowd", |bench| bench.app().count("busy: made") == 40);
+    bench.until_quiet();
+    let sent: usize = crowd.iter_mut().map(|busy| busy.send_some(pattern(1 << 17))).sum();
+    assert!(sent > 2 * TURN_READ_BUDGET_BYTES, "the kernel takes only {sent} bytes");
+    bench.turn();
+    urgent.send(b"mark");
+    bench.turn();
+    assert_eq!(bench.app().count("urgent: data mark"), 1, "behind the crowd");
+    let (mut seen, bound) = (bench.app().bytes("busy").len(), TURN_READ_BUDGET_BYTES);
+    assert!(seen <= 2 * (bound + READ_BUDGET_BYTES), "{seen} bytes in two turns");
+    bench.until("everything", |bench| {
+        let length = bench.app().bytes("busy").len();
+        assert!(length - seen <= bound + READ_BUDGET_BYTES, "{} bytes in one turn", length - seen);
+        seen = length;
+        seen == sent
+    });
     bench.assert_idle();
 }
 

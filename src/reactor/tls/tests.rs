@@ -48,7 +48,7 @@ impl Side {
     pub fn take_records(&mut self) -> Vec<u8> {
         self.tls.seal(&mut self.output).unwrap();
         let records = self.tls.records.unsent().to_vec();
-        self.tls.records.clear();
+        self.tls.records.advance(records.len());
         records
     }
 

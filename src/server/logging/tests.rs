@@ -1,3 +1,5 @@
+//! What a log line looks like, and what becomes of lines when the file cannot be written or opened.
+
 use std::path::Path;
 
 use super::*;

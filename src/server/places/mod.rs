@@ -18,7 +18,7 @@ use crate::wire::http::request::Url;
 use crate::wire::http::response::Response;
 use crate::wire::json::{cut_list, error_json, error_json_with_status, squeeze_newlines};
 use crate::wire::location::write_query;
-use upstream::{Question, Secret, Upstream};
+use upstream::{Question, RESULTS_MAX, Secret, Upstream};
 
 pub use fetch::Fetch;
 
@@ -267,10 +267,13 @@ impl Places {
         self.askers -= asked.askers.len();
         self.log_outcome(&asked, &outcome, io.now());
         let upstream = self.config.upstream;
-        let judged = outcome.map_err(|why| format!("places: {why}")).and_then(|response| {
-            upstream.judge(&response)?;
-            Ok(response.body)
-        });
+        let answered = outcome.is_ok();
+        let judged = outcome
+            .map_err(|why| format!("places: {why}"))
+            .and_then(|response| body_of_use(upstream, response));
+        if let (true, Err(why)) = (answered, &judged) {
+            log::warn!("{why}: {}", asked.question);
+        }
         // Askers may be thousands, but there are only so many bounds.
         let mut cut = BTreeMap::new();
         for asker in &asked.askers {
@@ -301,6 +304,14 @@ impl Places {
             }
         }
     }
+}
+
+/// The body of an answer that can be passed on, or what is wrong with it.
+fn body_of_use(upstream: Upstream, response: Response) -> Result<Vec<u8>, String> {
+    upstream.judge(&response)?;
+    let list = cut_list(&response.body, upstream.list_name(), RESULTS_MAX);
+    list.map_err(|e| format!("places: {e}"))?;
+    Ok(response.body)
 }
 
 /// The upstream's JSON with its list cut, or one that names the fault.

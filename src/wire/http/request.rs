@@ -124,10 +124,15 @@ impl Url {
         if !scheme.eq_ignore_ascii_case("https") {
             return Err("the address is not https; only https:// is spoken to Places".into());
         }
-        let (authority, prefix) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if authority.contains('@') {
-            return Err("the address holds a user name or password, which is not sent".into());
+        // Wherever the @ stands: a password may hold a `/`, and would then be taken for a port.
+        if rest.contains('@') {
+            return Err(
+                "the address holds an @: a user name or password is not sent, and in a path \
+                        it is written %40"
+                    .into(),
+            );
         }
+        let (authority, prefix) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if prefix.contains(['?', '#']) {
             return Err("the address has a query or fragment; the upstream's own follows it".into());
         }
@@ -291,6 +296,7 @@ mod tests {
             ("https://a:65536", "not a port"),
             ("https://a:+1", "not a port"),
             ("https://user:hunter2@a", "password"),
+            ("https://user:hunter2/x@a", "password"),
             ("https://a/?key=x", "query"),
             ("https://a#x", "query"),
             ("https://a/b c", "percent-encoded"),

@@ -1,0 +1,98 @@
+//! The flags of `herd serve` that say what is kept, where, how much of it and for how long.
+
+use std::path::PathBuf;
+
+use pico_args::Arguments;
+
+use super::Failure;
+use super::options::path;
+use crate::herd::settings::CLIENTS_MAX;
+use crate::herd::{CatchUp, Settings};
+use crate::server::journal::SyncPolicy;
+use crate::wire::time::{NANOS_PER_SECOND, Nanos};
+
+/// `--max-ahead` unless it is given; 0: any. Off, because the original project's clients report times of
+/// their own making, which the protocol lets them.
+const MAX_AHEAD_SECONDS: u32 = 0;
+
+/// What the flags ask for.
+pub struct KeptOptions {
+    /// The folder of the journal, if one is kept.
+    pub journal: Option<PathBuf>,
+    /// When it is synced.
+    pub sync: SyncPolicy,
+    catch_up: CatchUp,
+    max_clients: usize,
+    max_ahead_seconds: u32,
+    forget_after_seconds: Option<u32>,
+}
+
+impl KeptOptions {
+    /// Takes the flags.
+    pub fn take(arguments: &mut Arguments) -> Result<Self, Failure> {
+        let journal = path(arguments, "--journal")?;
+        let sync = arguments.opt_value_from_fn("--sync", sync_policy)?;
+        if sync.is_some() && journal.is_none() {
+            return Err(Failure::Usage("--sync says nothing without --journal DIR".to_owned()));
+        }
+        let catch_up = arguments.opt_value_from_fn("--catch-up", on_or_off)?;
+        let max_clients = arguments.opt_value_from_fn("--max-clients", |word| {
+            above_zero("--max-clients", word).and_then(|clients| {
+                usize::try_from(clients).map_err(|e| format!("--max-clients {word:?}: {e}"))
+            })
+        })?;
+        let max_ahead_seconds = arguments.opt_value_from_fn("--max-ahead", |word| {
+            word.parse().map_err(|_| {
+                format!("--max-ahead {word:?}: a whole number of seconds is needed, 0 for any")
+            })
+        })?;
+        let forget_after_seconds = arguments
+            .opt_value_from_fn("--forget-after", |word| above_zero("--forget-after", word))?;
+        Ok(Self {
+            journal,
+            sync: sync.unwrap_or_default(),
+            catch_up: catch_up.unwrap_or_default(),
+            max_clients: max_clients.unwrap_or(CLIENTS_MAX),
+            max_ahead_seconds: max_ahead_seconds.unwrap_or(MAX_AHEAD_SECONDS),
+            forget_after_seconds,
+        })
+    }
+
+    /// What the herd is to be told.
+    pub fn settings(&self) -> Settings {
+        let nanos = |seconds| Nanos::from(seconds) * NANOS_PER_SECOND;
+        Settings {
+            catch_up: self.catch_up,
+            max_clients: self.max_clients,
+            max_ahead: Some(self.max_ahead_seconds).filter(|seconds| *seconds > 0).map(nanos),
+            forget_after: self.forget_after_seconds.map(nanos),
+        }
+    }
+
+    /// Whether clients are forgotten.
+    pub fn forgets(&self) -> bool {
+        self.forget_after_seconds.is_some()
+    }
+}
+
+fn sync_policy(word: &str) -> Result<SyncPolicy, String> {
+    match word {
+        "always" => Ok(SyncPolicy::Always),
+        "second" => Ok(SyncPolicy::EverySecond),
+        "never" => Ok(SyncPolicy::Never),
+        _ => Err(format!("--sync {word:?}: there are always, second and never")),
+    }
+}
+
+fn above_zero(flag: &str, word: &str) -> Result<u32, String> {
+    let number = word.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{flag} {word:?}: a whole number above 0 is needed"))
+}
+
+fn on_or_off(word: &str) -> Result<CatchUp, String> {
+    match word {
+        "on" => Ok(CatchUp::On),
+        "off" => Ok(CatchUp::Off),
+        _ => Err(format!("--catch-up {word:?}: there are on and off")),
+    }
+}

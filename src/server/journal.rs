@@ -1,0 +1,398 @@
+//! The journal of one server: what it knows, in a file that a next start reads.
+//!
+//! `herd` says what is written and what a file means; here it is written, at the end of each turn and
+//! before the replies of that turn leave, and synced. This is the one file that is written on the loop: a
+//! turn's lines go to the kernel's memory in one bounded write, which costs microseconds and outlives
+//! SIGKILL. What may take long, a sync, is never on the loop: the helper thread does it, one at a time,
+//! and the next covers all that was written meanwhile. Called by [`Server`] and the command line.
+//!
+//! # With `--sync always`
+//!
+//! What clients are told stays in their connections ([`Io::withhold_output`]) until a sync has covered
+//! every change that was made by then. Neighbours do not wait: they are told what is so.
+//!
+//! # When the disk fails
+//!
+//! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried
+//! again each second. Meanwhile the server serves, and replies do not wait: `--sync always` promises
+//! nothing then. After a sync that failed, the file's later syncs prove nothing (the kernel may have
+//! dropped what it could not write), so all of the journal is written to a new file.
+
+mod file;
+mod found;
+mod rewrite;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Event, Server};
+use crate::herd::Herd;
+use crate::herd::journal::Gate;
+use crate::reactor::{Io, Target, Token};
+use file::{Extent, JournalFile};
+pub use rewrite::Finished;
+use rewrite::{Rewrite, new_path, sync_folder};
+
+/// How long may pass between two syncs, with [`SyncPolicy::EverySecond`].
+pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long after a failure it is tried again.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long after a rewrite that failed another one is begun. The journal that there is serves as well.
+pub const REWRITE_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// When what was written is made to outlive a power failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before any client is told.
+    Always,
+    /// At most once a second.
+    #[default]
+    EverySecond,
+    /// When the system sees fit.
+    Never,
+}
+
+/// What comes back from the helper thread, and what is due.
+#[derive(Debug)]
+pub enum JournalEvent {
+    /// A sync may be begun.
+    SyncDue,
+    /// A sync has ended.
+    Synced {
+        /// How far the file reached when it began.
+        extent: Extent,
+        /// The error in words.
+        outcome: Result<(), String>,
+    },
+    /// A rewrite has ended.
+    Rewritten {
+        /// How far the new file reached when it was synced.
+        extent: Extent,
+        /// How it went.
+        finished: Finished,
+    },
+    /// What failed may be tried again.
+    Retry,
+}
+
+impl From<JournalEvent> for Event {
+    fn from(event: JournalEvent) -> Self {
+        Self::Journal(event)
+    }
+}
+
+/// What the helper thread does for the journal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Syncing {
+    Idle,
+    /// A delayed call will begin a sync.
+    Due,
+    /// A sync, or the end of a rewrite.
+    UnderWay,
+}
+
+/// What is wrong at present.
+#[derive(Debug)]
+enum Trouble {
+    /// Nothing can be written.
+    Write(String),
+    /// What is written cannot be believed to be on disk before all of it is written anew.
+    Sync(String),
+}
+
+/// A server's journal.
+pub struct Journal {
+    path: PathBuf,
+    policy: SyncPolicy,
+    file: JournalFile,
+    rewrite: Option<Rewrite>,
+    /// After a rewrite that failed.
+    rewrite_not_before: Option<Instant>,
+    syncing: Syncing,
+    /// How far the file is known to be on disk.
+    synced: Extent,
+    /// Replies by the change that they wait for: whose, and up to where in its output.
+    gate: Gate<(Token, u64)>,
+    trouble: Option<Trouble>,
+    /// A delayed call will try again.
+    retry_is_due: bool,
+}
+
+impl Journal {
+    /// Opens the journal of `herd` in a folder, makes both if they are missing, and takes in what was
+    /// kept there. Damage is said and survived; the error, in words, is that the file cannot be read or
+    /// written at all.
+    pub fn open(folder: &Path, policy: SyncPolicy, herd: &mut Herd) -> Result<Self, String> {
+        let path = folder.join(format!("{}.journal", herd.name()));
+        let shown = path.display();
+        fs::create_dir_all(folder)
+            .map_err(|e| format!("cannot make the journal's folder {}: {e}", folder.display()))?;
+        // What a rewrite had not finished is nothing to anybody.
+        let _ = fs::remove_file(new_path(&path));
+        let opened = JournalFile::open(&path, herd);
+        let (file, replayed) =
+            opened.map_err(|e| format!("cannot use the journal {shown}: {e}"))?;
+        if let Err(e) = sync_folder(&path) {
+            log::warn!("cannot sync the folder of the journal {shown}: {e}");
+        }
+        found::say(&path, herd, &replayed);
+        if replayed.damaged_lines > 0 {
+            found::keep_copy(&path);
+        }
+        Ok(Self {
+            path,
+            policy,
+            file,
+            rewrite: None,
+            rewrite_not_before: None,
+            syncing: Syncing::Idle,
+            synced: Extent::default(),
+            gate: Gate::new(),
+            trouble: None,
+            retry_is_due: false,
+        })
+    }
+
+    /// Whether what clients are told has to be withheld ([`Io::withhold_output`]).
+    pub fn withholds_replies(&self) -> bool {
+        self.policy == SyncPolicy::Always
+    }
+
+    /// Writes what the turn changed, has it synced, and lets replies go that need not wait. To be called
+    /// before the links are pumped.
+    pub fn turn_end(&mut self, herd: &Herd, io: &mut Io<Server>) {
+        if !(self.retry_is_due && matches!(self.trouble, Some(Trouble::Write(_)))) {
+            self.write(herd, io);
+        }
+        self.carry_on_rewriting(herd, io);
+        self.carry_on_syncing(io);
+        for reply in io.take_withheld() {
+            let ready = match self.trouble {
+                None => self.gate.hold(herd.last_change(), reply),
+                Some(_) => Some(reply),
+            };
+            if let Some((client, end)) = ready {
+                io.release_output(client, end);
+            }
+        }
+    }
+
+    /// News from the helper thread, or a delayed call.
+    pub fn event_received(&mut self, event: JournalEvent, io: &mut Io<Server>) {
+        match event {
+            JournalEvent::SyncDue if self.syncing == Syncing::Due => self.begin_sync(io),
+            // A rewrite, which syncs too, came first.
+            JournalEvent::SyncDue => {}
+            JournalEvent::Synced { extent, outcome } => {
+                self.syncing = Syncing::Idle;
+                match outcome {
+                    Ok(()) => self.note_synced(extent, io),
+                    Err(why) => self.fail(Trouble::Sync(format!("cannot sync: {why}")), io),
+                }
+            }
+            JournalEvent::Rewritten { extent, finished } => {
+                self.syncing = Syncing::Idle;
+                self.rewritten(extent, finished, io);
+            }
+            JournalEvent::Retry => self.retry(io),
+        }
+    }
+
+    /// The last turn is over: writes what is left, and syncs unless that is left to the system.
+    pub fn close(&mut self, herd: &Herd) {
+        // One that the helper thread is putting in place at this moment may be the journal already.
+        let new = self.rewrite.as_mut().filter(|rewrite| rewrite.is_finishing());
+        for file in [Some(&mut self.file), new.map(Rewrite::file)].into_iter().flatten() {
+            let outcome = file.append_all(herd).and_then(|()| match self.policy {
+                SyncPolicy::Never => Ok(()),
+                _ => file.handle().sync_data(),
+            });
+            if let Err(e) = outcome {
+                log::error!("journal {}: its end is not written: {e}", self.path.display());
+            }
+        }
+    }
+
+    /// What `STATUS` tells of it.
+    pub fn status(&self, herd: &Herd) -> Value {
+        let state = match &self.trouble {
+            None => "ok",
+            Some(Trouble::Write(words) | Trouble::Sync(words)) => words,
+        };
+        json!({
+            "path": self.path.display().to_string(),
+            "bytes": self.file.extent().bytes,
+            "state": state,
+            "unwritten": herd.last_change().saturating_sub(self.file.extent().change),
+            "unsynced": herd.last_change().saturating_sub(self.synced.change),
+            "rewriting": self.rewrite.is_some(),
+            "replies_waiting": self.gate.waiting(),
+        })
+    }
+
+    fn write(&mut self, herd: &Herd, io: &mut Io<Server>) {
+        match self.file.append(herd) {
+            Ok(more) => {
+                if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Write(_))).is_some() {
+                    log::warn!("journal {}: it is written again", self.path.display());
+                }
+                if more {
+                    // Nothing else would wake the loop for the rest.
+                    io.post(Target::Application, Event::PumpAgain);
+                }
+            }
+            Err(e) => self.fail(Trouble::Write(format!("cannot write: {e}")), io),
+        }
+    }
+
+    /// Something failed: said once, tried again, and nobody waits for it.
+    fn fail(&mut self, trouble: Trouble, io: &mut Io<Server>) {
+        if self.trouble.is_none() {
+            let (Trouble::Write(words) | Trouble::Sync(words)) = &trouble;
+            let promise =
+                if self.withholds_replies() { "; replies do not wait for it" } else { "" };
+            log::error!(
+                "journal {}: {words}; this server goes on without it{promise}, and tries again",
+                self.path.display()
+            );
+        }
+        if !self.retry_is_due {
+            self.retry_is_due = true;
+            io.call_later(RETRY_INTERVAL, Target::Application, JournalEvent::Retry.into());
+        }
+        // A file that cannot be believed stays so, whether it can be written or not.
+        if !matches!(self.trouble, Some(Trouble::Sync(_))) {
+            self.trouble = Some(trouble);
+        }
+        for (client, end) in self.gate.give_up() {
+            io.release_output(client, end);
+        }
+    }
+
+    fn retry(&mut self, io: &mut Io<Server>) {
+        // A write is tried at this turn's end.
+        self.retry_is_due = false;
+        if let Some(Trouble::Sync(_)) = self.trouble {
+            self.begin_rewrite(io);
+        }
+    }
+}
+
+/// Syncs.
+impl Journal {
+    fn carry_on_syncing(&mut self, io: &mut Io<Server>) {
+        let in_doubt = matches!(self.trouble, Some(Trouble::Sync(_)));
+        if self.syncing != Syncing::Idle || in_doubt || self.file.extent() == self.synced {
+            return;
+        }
+        match self.policy {
+            SyncPolicy::Always => self.begin_sync(io),
+            SyncPolicy::EverySecond => self.sync_later(io),
+            SyncPolicy::Never => {}
+        }
+    }
+
+    fn sync_later(&mut self, io: &mut Io<Server>) {
+        self.syncing = Syncing::Due;
+        io.call_later(SYNC_INTERVAL, Target::Application, JournalEvent::SyncDue.into());
+    }
+
+    fn begin_sync(&mut self, io: &mut Io<Server>) {
+        let (file, extent) = (self.file.handle(), self.file.extent());
+        self.syncing = Syncing::UnderWay;
+        let is_begun = io.defer_to_thread(Target::Application, move || {
+            let outcome = file.sync_data().map_err(|e| e.to_string());
+            Event::Journal(JournalEvent::Synced { extent, outcome })
+        });
+        if !is_begun {
+            // Too much waits for the helper thread; it will have got on by then.
+            self.sync_later(io);
+        }
+    }
+
+    fn note_synced(&mut self, extent: Extent, io: &mut Io<Server>) {
+        self.synced = extent;
+        self.gate.synced(extent.change);
+        while let Some((client, end)) = self.gate.next_ready() {
+            io.release_output(client, end);
+        }
+    }
+}
+
+/// Rewrites.
+impl Journal {
+    fn carry_on_rewriting(&mut self, herd: &Herd, io: &mut Io<Server>) {
+        let Some(rewrite) = &mut self.rewrite else {
+            let may = self.rewrite_not_before.is_none_or(|moment| io.now() >= moment);
+            if may && self.trouble.is_none() && self.file.wants_rewrite(herd) {
+                self.begin_rewrite(io);
+            }
+            return;
+        };
+        match rewrite.file().append(herd) {
+            Ok(true) => io.post(Target::Application, Event::PumpAgain),
+            Ok(false) => {
+                if !rewrite.is_finishing()
+                    && self.syncing != Syncing::UnderWay
+                    && rewrite.finish(&self.path, io)
+                {
+                    self.syncing = Syncing::UnderWay;
+                }
+            }
+            // It may be the journal by now; then the next turn meets the same error and says it.
+            Err(_) if rewrite.is_finishing() => {}
+            Err(e) => self.rewrite_failed(&format!("cannot write the new file: {e}"), io),
+        }
+    }
+
+    fn begin_rewrite(&mut self, io: &mut Io<Server>) {
+        if self.rewrite.is_some() {
+            return;
+        }
+        match Rewrite::begin(&self.path) {
+            Ok(rewrite) => {
+                self.rewrite = Some(rewrite);
+                io.post(Target::Application, Event::PumpAgain);
+            }
+            Err(e) => self.rewrite_failed(&format!("cannot make the new file: {e}"), io),
+        }
+    }
+
+    fn rewrite_failed(&mut self, why: &str, io: &mut Io<Server>) {
+        if let Some(rewrite) = self.rewrite.take() {
+            rewrite.abandon();
+        }
+        self.rewrite_not_before = io.now().checked_add(REWRITE_RETRY_INTERVAL);
+        if let Some(Trouble::Sync(_)) = self.trouble {
+            return self.fail(Trouble::Sync(why.to_owned()), io);
+        }
+        let path = self.path.display();
+        log::warn!("journal {path}: it cannot be written anew and stays as it is: {why}");
+    }
+
+    fn rewritten(&mut self, extent: Extent, finished: Finished, io: &mut Io<Server>) {
+        if let Finished::NotRenamed(why) = &finished {
+            return self.rewrite_failed(why, io);
+        }
+        let Some(rewrite) = self.rewrite.take() else { return };
+        let old = std::mem::replace(&mut self.file, rewrite.into_file());
+        self.rewrite_not_before = None;
+        if let Finished::Unsure(why) = finished {
+            return self.fail(Trouble::Sync(why), io);
+        }
+        let (path, before, after) = (self.path.display(), old.extent().bytes, extent.bytes);
+        log::info!("journal {path}: written anew; it had {before} bytes and has {after}");
+        if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Sync(_))).is_some() {
+            log::warn!("journal {path}: what is written is on disk again");
+        }
+        self.note_synced(extent, io);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Tests of what waits for the disk and what does not, turn by turn, on a real file.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::SystemTime;
+
+use super::file::TURN_BYTES_MAX;
+use super::*;
+use crate::reactor::{Application, ListenOptions, Now, Reactor};
+use crate::server::alone;
+use crate::server::client::Clients;
+
+/// A server with a journal, and its clock.
+struct Scene {
+    reactor: Reactor<Server>,
+    folder: PathBuf,
+    port: u16,
+    began: Instant,
+    clock: Duration,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Scene {
+    fn new(name: &str, policy: SyncPolicy) -> Self {
+        let folder = std::env::temp_dir().join(format!("journal-{}-{name}", std::process::id()));
+        let mut server = alone();
+        server.journal = Some(Journal::open(&folder, policy, &mut server.herd).unwrap());
+        let mut reactor = Reactor::new(server).unwrap();
+        let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+        let options = ListenOptions::default();
+        let listener = reactor.io().listen_tcp(any_port, options, Box::new(Clients)).unwrap();
+        let port = reactor.io().local_address(listener).unwrap().port();
+        Self { reactor, folder, port, began: Instant::now(), clock: Duration::ZERO }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// One turn of the loop, at the time that the clock shows.
+    fn turn(&mut self) {
+        self.reactor.sleep(Some(Duration::from_millis(1))).unwrap();
+        let (monotonic, wall) = (self.began + self.clock, SystemTime::UNIX_EPOCH + self.clock);
+        self.reactor.advance(Now { monotonic, wall });
+    }
+
+    fn turn_until(&mut self, what: &str, condition: impl Fn(&mut Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "it never happens: {what}");
+            self.turn();
+        }
+    }
+
+    fn status(&mut self) -> Value {
+        let cx = self.reactor.context();
+        cx.app.journal.as_ref().unwrap().status(&cx.app.herd)
+    }
+
+    /// The turn in which a client's report is heard, and no more.
+    fn hear(&mut self, client: &mut TcpStream, id: &str) {
+        let known = self.reactor.app().herd.clients();
+        client.write_all(format!("IAMAT {id} +1-1 7\n").as_bytes()).unwrap();
+        self.turn_until("the report is heard", |scene| scene.reactor.app().herd.clients() > known);
+    }
+
+    fn file(&self) -> String {
+        fs::read_to_string(self.folder.join("Solo.journal")).unwrap()
+    }
+
+    fn tell(&mut self, event: JournalEvent) {
+        let cx = self.reactor.context();
+        cx.app.event_received(event.into(), cx.io);
+    }
+
+    fn turn_until_synced(&mut self) {
+        self.turn_until("all is synced", |scene| {
+            scene.status()["unsynced"] == 0 && scene.status()["replies_waiting"] == 0
+        });
+    }
+}
+
+/// What has come since it was asked last.
+fn heard(mut client: &TcpStream) -> String {
+    let mut buffer = [0; 256];
+    match client.read(&mut buffer) {
+        Ok(length) => String::from_utf8(buffer[..length].to_vec()).unwrap(),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => String::new(),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+#[test]
+fn with_sync_always_replies_wait_for_the_sync_and_the_loop_does_not() {
+    let mut scene = Scene::new("always", SyncPolicy::Always);
+    let (mut first, mut second) = (scene.connect(), scene.connect());
+    // Nothing has changed yet, so there is nothing to wait for.
+    second.write_all(b"hello\n").unwrap();
+    scene.turn_until("who changes nothing is answered", |_| heard(&second) == "? hello\n");
+    scene.hear(&mut first, "kiwi");
+    // It is in the file; that it is on disk, the loop cannot have been told yet.
+    assert!(scene.file().contains(" kiwi +1-1 7 #"));
+    assert_eq!((heard(&first).as_str(), &scene.status()["unsynced"]), ("", &1.into()));
+    assert_eq!(scene.status()["replies_waiting"], 1);
+    scene.turn_until_synced();
+    scene.turn();
+    assert!(heard(&first).starts_with("AT Solo "));
+    // What changes nothing waits too, if it says what is not safe yet.
+    scene.hear(&mut first, "plum");
+    scene.turn_until_synced();
+    second.write_all(b"IAMAT plum +1-1 7\n").unwrap();
+    scene.turn_until("a repeat is answered", |_| heard(&second).starts_with("AT Solo "));
+}
+
+#[test]
+fn a_client_that_has_finished_sending_gets_the_reply_that_waited_before_the_end() {
+    let mut scene = Scene::new("half-closed", SyncPolicy::Always);
+    let mut client = scene.connect();
+    client.write_all(b"IAMAT kiwi +1-1 7\nhello").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    scene.turn_until("the reply comes", |_| heard(&client).ends_with("? hello\n"));
+    assert_eq!(scene.status()["unsynced"], 0);
+    scene.turn_until("the connection ends", |scene| scene.reactor.app().clients == 0);
+    assert_eq!((&client).read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn otherwise_no_reply_waits_and_a_sync_comes_within_a_second() {
+    let mut scene = Scene::new("second", SyncPolicy::EverySecond);
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    assert!(heard(&client).starts_with("AT Solo "));
+    for milliseconds in [500, 999] {
+        scene.clock = Duration::from_millis(milliseconds);
+        scene.turn();
+        assert_eq!(scene.status()["unsynced"], 1);
+    }
+    scene.clock = SYNC_INTERVAL;
+    scene.turn_until_synced();
+    let mut scene = Scene::new("never", SyncPolicy::Never);
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    scene.clock = 10 * SYNC_INTERVAL;
+    scene.turn();
+    assert_eq!((scene.status()["unsynced"].clone(), scene.file().lines().count()), (1.into(), 2));
+}
+
+#[test]
+fn after_a_sync_that_failed_no_reply_waits_until_all_is_written_anew() {
+    let mut scene = Scene::new("failed", SyncPolicy::Always);
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    scene.turn_until_synced();
+    scene.turn();
+    heard(&client);
+    scene.hear(&mut client, "plum");
+    let (extent, outcome) = (Extent::default(), Err("the disk is on fire".to_owned()));
+    scene.tell(JournalEvent::Synced { extent, outcome });
+    assert_eq!(scene.status()["state"], "cannot sync: the disk is on fire");
+    // The reply that waited is let go, and the next does not wait.
+    scene.turn();
+    assert!(heard(&client).starts_with("AT Solo "));
+    scene.hear(&mut client, "pear");
+    assert!(heard(&client).starts_with("AT Solo "));
+    assert_eq!(scene.file().lines().count(), 4);
+    scene.clock = RETRY_INTERVAL;
+    scene.turn_until("it recovers", |scene| scene.status()["state"] == "ok");
+    scene.turn_until_synced();
+    assert_eq!(scene.file().lines().count(), 4);
+    scene.hear(&mut client, "fig");
+    assert_eq!(heard(&client), "");
+}
+
+#[test]
+fn what_piled_up_while_nothing_could_be_written_is_written_in_shares() {
+    let mut scene = Scene::new("shares", SyncPolicy::Always);
+    let mut client = scene.connect();
+    let cx = scene.reactor.context();
+    let trouble = Trouble::Write("the disk is full".to_owned());
+    cx.app.journal.as_mut().unwrap().fail(trouble, cx.io);
+    for number in 0..40 {
+        scene.hear(&mut client, &format!("{number}{}", "k".repeat(16_000)));
+        while heard(&client).is_empty() {
+            scene.turn();
+        }
+        while !heard(&client).is_empty() {}
+    }
+    assert_eq!((&scene.status()["unwritten"], scene.file().len()), (&40.into(), 0));
+    scene.clock = RETRY_INTERVAL;
+    scene.turn();
+    let written = scene.file().len();
+    assert!((TURN_BYTES_MAX..TURN_BYTES_MAX + 17_000).contains(&written), "{written}");
+    scene.turn_until_synced();
+    assert_eq!(scene.file().lines().count(), 41);
+}
+
+#[test]
+fn a_rewrite_that_fails_leaves_the_journal_as_it_is() {
+    let mut scene = Scene::new("rewrite", SyncPolicy::EverySecond);
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    let new = new_path(&scene.folder.join("Solo.journal"));
+    // Where a folder stands, no file can be made.
+    fs::create_dir(&new).unwrap();
+    let cx = scene.reactor.context();
+    cx.app.journal.as_mut().unwrap().begin_rewrite(cx.io);
+    assert_eq!(
+        (&scene.status()["rewriting"], &scene.status()["state"]),
+        (&false.into(), &"ok".into())
+    );
+    scene.hear(&mut client, "plum");
+    assert_eq!(scene.file().lines().count(), 3);
+    fs::remove_dir(&new).unwrap();
+    let cx = scene.reactor.context();
+    cx.app.journal.as_mut().unwrap().begin_rewrite(cx.io);
+    // The new file goes away from under the helper thread, which cannot rename it then.
+    fs::remove_file(&new).unwrap();
+    scene.turn_until("it is over", |scene| scene.status()["rewriting"] == false);
+    scene.hear(&mut client, "pear");
+    assert_eq!(scene.file().lines().count(), 4);
+}
+
+#[test]
+fn at_no_time_does_the_file_of_that_name_hold_less_than_it_did() {
+    let mut scene = Scene::new("switch", SyncPolicy::Never);
+    let mut client = scene.connect();
+    for round in 0..40 {
+        let cx = scene.reactor.context();
+        cx.app.journal.as_mut().unwrap().begin_rewrite(cx.io);
+        let mut heard_meanwhile = 0;
+        while scene.status()["rewriting"] == true {
+            heard_meanwhile += 1;
+            scene.hear(&mut client, &format!("k{round}-{heard_meanwhile}"));
+            heard(&client);
+            // Whichever of the two files has the name at this moment, and whatever the loop knows of it.
+            let text = scene.file();
+            let found = text.lines().filter(|line| line.starts_with("AT ")).count();
+            assert_eq!(found, scene.reactor.app().herd.clients(), "round {round}");
+        }
+    }
+}

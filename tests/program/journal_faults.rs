@@ -1,0 +1,180 @@
+//! Journals on disks that fail, in the middle of being written anew, and the bounds on what is kept.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::journal::{journal, keeping, report};
+use super::support::{ALONE, Herd, PAIR, eventually, herd};
+
+/// A file system with little room, where this may be made; unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(herd: &Herd) -> Option<Self> {
+        let path = herd.folder.path("journal");
+        fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+            .arg(&path)
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!("SKIPPED: this user may mount no file system to fill up");
+        }
+        mounted.then_some(Self(path))
+    }
+
+    fn fill(&self) {
+        // Until it is full, so the error is what is wanted.
+        assert!(fs::write(self.0.join("filler"), vec![b'x'; 1 << 20]).is_err());
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn a_full_disk_is_said_and_survived(sync: &str) {
+    let mut herd = Herd::new(ALONE);
+    let Some(disk) = SmallDisk::mount(&herd) else { return };
+    let folder = herd.folder.path("journal").display().to_string();
+    herd.arguments.extend(["--journal", &folder, "--sync", sync].map(str::to_owned));
+    herd.start_all();
+    let mut client = herd.connect("Solo");
+    report(&mut client, "before", 7);
+    disk.fill();
+    // Until the page that the journal had begun is full too.
+    let state = |herd: &Herd| herd.status("Solo")["journal"]["state"].as_str().unwrap().to_owned();
+    let mut reported = 0;
+    while state(&herd) == "ok" {
+        report(&mut client, &format!("during{reported}"), 7);
+        reported += 1;
+        assert!(reported < 1000, "the disk is never full");
+    }
+    assert!(state(&herd).contains("cannot write: No space left on device"), "{}", state(&herd));
+    // Service goes on, and it is said once.
+    report(&mut client, "later", 7);
+    herd.wait_for_log("Solo", "this server goes on without it");
+    disk.make_room();
+    eventually("the journal recovers", || (state(&herd) == "ok").then_some(()));
+    report(&mut client, "after", 7);
+    herd.wait_for_log("Solo", "it is written again");
+    assert_eq!(herd.log("Solo").matches("this server goes on without it").count(), 1);
+    eventually("all is on disk", || {
+        (herd.status("Solo")["journal"]["unsynced"] == 0).then_some(())
+    });
+    herd.kill("Solo");
+    herd.start_one("Solo");
+    for id in ["before", "during0", "later", "after", &format!("during{}", reported - 1)] {
+        assert!(herd.knows("Solo", id), "{id} is lost");
+    }
+    assert!(!herd.log("Solo").contains("damaged lines"));
+    herd.kill("Solo");
+}
+
+#[test]
+fn a_full_disk_is_said_service_goes_on_and_all_is_written_when_there_is_room() {
+    a_full_disk_is_said_and_survived("second");
+}
+
+#[test]
+fn a_full_disk_keeps_no_reply_back_with_sync_always() {
+    a_full_disk_is_said_and_survived("always");
+}
+
+#[test]
+fn sigkill_while_the_journal_is_written_anew_loses_nothing() {
+    let mut herd = keeping(ALONE, &["--sync", "always", "--log-level", "warn"]);
+    let id = "k".repeat(16_000);
+    let mut time = 0;
+    for round in 0..4 {
+        let mut client = herd.connect("Solo");
+        report(&mut client, &format!("round{round}"), 7);
+        // A rewrite begins at one of these, and the kill comes at some moment of it.
+        let is_rewriting = |herd: &Herd| herd.status("Solo")["journal"]["rewriting"] == true;
+        for _ in 0..400 {
+            time += 1;
+            report(&mut client, &id, time);
+            if is_rewriting(&herd) {
+                break;
+            }
+        }
+        herd.kill("Solo");
+        herd.start_one("Solo");
+        let known = herd.wait_until_known("Solo", &id);
+        assert!(known.ends_with(&format!(" +1-1 {time}")), "{}", &known[16_000..]);
+        (0..=round).for_each(|round| assert!(herd.knows("Solo", &format!("round{round}"))));
+        assert!(!herd.log("Solo").contains("damaged lines"));
+    }
+}
+
+#[test]
+fn the_journal_is_readable_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let herd = keeping(ALONE, &[]);
+    let mode = fs::metadata(journal(&herd, "Solo")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn clients_not_heard_for_long_are_forgotten_by_all_and_come_back_from_nowhere() {
+    let mut herd = keeping(PAIR, &["--forget-after", "2"]);
+    let mut client = herd.connect("Left");
+    report(&mut client, "kiwi", 7);
+    herd.wait_until_known("Right", "kiwi");
+    for name in ["Left", "Right"] {
+        eventually("it is forgotten", || (!herd.knows(name, "kiwi")).then_some(()));
+        eventually("its memory is freed", || (herd.status(name)["records"] == 0).then_some(()));
+    }
+    herd.kill("Right");
+    herd.start_one("Right");
+    herd.wait_until_linked("Right");
+    assert!(!herd.knows("Right", "kiwi") && !herd.knows("Left", "kiwi"));
+    // Its own clock does not matter: it is heard now.
+    report(&mut client, "kiwi", 8);
+    herd.wait_until_known("Right", "kiwi");
+}
+
+#[test]
+fn no_more_clients_are_known_than_may_be() {
+    let herd = Herd::start_with(ALONE, &["--max-clients", "2"]);
+    let mut client = herd.connect("Solo");
+    report(&mut client, "k1", 7);
+    report(&mut client, "k2", 7);
+    assert_eq!(client.ask("IAMAT k3 +1-1 7"), "? IAMAT k3 +1-1 7");
+    report(&mut client, "k1", 8);
+    assert_eq!(herd.status("Solo")["records"], 2);
+}
+
+#[test]
+fn a_report_from_too_far_ahead_is_refused_when_that_is_asked_for() {
+    let herd = Herd::start_with(ALONE, &["--max-ahead", "86400"]);
+    let mut client = herd.connect("Solo");
+    let line = "IAMAT kiwi +1-1 99999999999";
+    assert_eq!(client.ask(line), format!("? {line}"));
+    report(&mut client, "kiwi", 7);
+    let herd = Herd::start(ALONE);
+    assert!(herd.connect("Solo").ask(line).starts_with("AT Solo -"));
+}
+
+#[test]
+fn what_the_flags_do_not_understand_is_named() {
+    for (words, named) in [
+        (&["--sync", "always"][..], "--sync says nothing without --journal DIR"),
+        (&["--journal", "j", "--sync", "often"], "--sync \"often\""),
+        (&["--max-clients", "0"], "--max-clients \"0\""),
+        (&["--max-ahead", "-1"], "--max-ahead \"-1\""),
+        (&["--forget-after", "0"], "--forget-after \"0\""),
+    ] {
+        let said = herd(&[&["serve", "Solo"], words].concat());
+        let text = String::from_utf8(said.stderr).unwrap();
+        assert!(said.status.code() == Some(2) && text.contains(named), "{words:?}: {text}");
+    }
+}
