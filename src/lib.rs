@@ -31,7 +31,8 @@
 //! 3. [`herd`]: what a server knows and what its neighbours lack. The change log is the one idea behind
 //!    flooding, catching up, slow neighbours and resuming.
 //! 4. [`server`]: where both meet. `server/client.rs` answers a line; `server/link.rs` carries a change on.
-//! 5. [`cli`]: from a command line to a running reactor.
+//! 5. [`keys`]: the herd's authority and certificates, made before any loop runs.
+//! 6. [`cli`]: from a command line to a running reactor.
 //!
 //! # Three rules that hold everywhere
 //!
@@ -47,6 +48,7 @@
 
 pub mod cli;
 pub mod herd;
+pub mod keys;
 pub mod reactor;
 pub mod server;
 pub mod wire;

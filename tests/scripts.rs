@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::symlink;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -134,6 +135,92 @@ fn a_herd_is_started_watched_talked_to_and_stopped() {
     assert_eq!(said.code, 3);
     assert!(said.out.contains("Nothing runs."), "{}", said.out);
     assert_eq!(stage.herd(&["stop"]).out, "Nothing runs that could be stopped.\n");
+}
+
+/// Every file of the keys with its bytes.
+fn keys(stage: &Stage) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut folders = vec![stage.run().join("keys")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push((path.clone(), fs::read(path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn keys_are_made_on_first_use_and_links_are_protected_by_them() {
+    let stage = Stage::set("keys");
+    stage.start();
+    let mode =
+        |name: &str| fs::metadata(stage.run().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("keys"), mode("keys/Ball"), mode("keys/Ball/key.pem")), (0o700, 0o700, 0o600));
+    assert_eq!(mode("keys/authority-key.pem"), 0o600);
+    let log = || fs::read_to_string(stage.run().join("logs/Ball.log")).unwrap();
+    // A log is written a moment after what it tells of.
+    let deadline = Instant::now() + PATIENCE;
+    while !log().contains("links are TLS") {
+        assert!(Instant::now() < deadline, "{}", log());
+    }
+    // Whoever comes without a certificate is no neighbour.
+    let said = stage.herd(&["say", "Ball", "HELLO 1 Welsh 00000000000000aa"]);
+    assert_eq!(said.out, "? HELLO 1 Welsh 00000000000000aa\n");
+
+    // They stay what they are, and a server that is new gets its own.
+    let before = keys(&stage);
+    stage.herd(&["restart", "Ball"]);
+    assert!(keys(&stage) == before);
+    stage.herd(&["stop"]);
+    let file = stage.folder.join("topology.txt");
+    let [port, ..] = free_ports();
+    let text = fs::read_to_string(&file).unwrap() + &format!("Young 127.0.0.1:{port} Ball\n");
+    fs::write(&file, text).unwrap();
+    stage.start();
+    let after = keys(&stage);
+    assert_eq!(after.len(), before.len() + 3);
+    assert!(before.iter().all(|file| after.contains(file)));
+
+    // Keys from elsewhere are taken as they are, and remembered for a server that is brought back.
+    stage.herd(&["stop"]);
+    fs::rename(stage.run().join("keys"), stage.folder.join("elsewhere")).unwrap();
+    let said = stage.herd(&["start", "--topology", "topology.txt", "--keys", "elsewhere"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    stage.herd(&["kill", "Ball"]);
+    assert_eq!(stage.herd(&["start", "Ball"]).code, 0);
+    assert!(!stage.run().join("keys").exists());
+
+    // Keys that are not right are told before anything starts.
+    stage.herd(&["stop"]);
+    fs::create_dir(stage.run().join("keys")).unwrap();
+    fs::write(stage.run().join("keys/authority.pem"), "rubbish").unwrap();
+    let said = stage.herd(&["start", "--topology", "topology.txt"]);
+    assert!(said.code == 1 && said.err.contains("the servers' keys are not right"), "{}", said.err);
+    assert!(said.err.contains("Without run/keys all are made anew"), "{}", said.err);
+    assert!(!stage.run().join("Ball.pid").exists());
+}
+
+#[test]
+fn a_herd_whose_clients_must_speak_tls_is_talked_to_in_tls() {
+    let stage = Stage::set("tls");
+    let said = stage.herd(&["start", "--topology", "topology.txt", "--clients", "tls"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = stage.herd(&["say", "Welsh", "IAMAT kiwi +34.068930-118.445127 1479413884.39"]);
+    assert!(said.out.starts_with("AT Welsh +"), "{}{}", said.out, said.err);
+    // Plain text gets an alert and no reply.
+    let mut plain = TcpStream::connect(("127.0.0.1", stage.ports[2])).unwrap();
+    plain.write_all(b"WHATSAT kiwi 1 1\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert_eq!(answer.first(), Some(&21), "{answer:?}");
+    // Nor is anybody talked to who is not the server that was meant.
+    fs::rename(stage.run().join("keys/authority.pem"), stage.run().join("keys/gone")).unwrap();
+    assert!(stage.herd(&["say", "Welsh", "hello"]).err.contains("scripts/herd: 127.0.0.1:"));
 }
 
 #[test]

@@ -212,8 +212,8 @@ impl Stage {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err("interrupted".to_owned());
         }
-        let address = self.herd.address(self.herd.find(server)?);
-        let reply = talk::say(&address, line.as_bytes(), REPLY_PATIENCE)?;
+        let door = self.herd.door(self.herd.find(server)?);
+        let reply = talk::say(&door, line.as_bytes(), REPLY_PATIENCE)?;
         String::from_utf8(reply).map_err(|_| format!("{server}'s reply is not UTF-8"))
     }
 }

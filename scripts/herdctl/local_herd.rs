@@ -5,8 +5,10 @@
 use herd::herd::topology::{ServerEntry, ServerId, Topology};
 use std::path::{Path, PathBuf};
 
-use crate::options::{Options, TOPOLOGY};
+use crate::options::{CLIENTS, KEYS, Options, TOPOLOGY};
 use crate::run_dir::{PLACES, RunDir};
+use crate::talk::Door;
+use crate::tls::Expected;
 
 /// A herd as one command sees it.
 pub struct LocalHerd {
@@ -84,6 +86,19 @@ impl LocalHerd {
     /// Where a server listens, as the topology writes it.
     pub fn address(&self, id: ServerId) -> String {
         self.topology.server(id).map_or_else(String::new, ServerEntry::address)
+    }
+
+    /// Where the servers' keys are.
+    pub fn keys(&self) -> PathBuf {
+        self.options.get(KEYS).map_or_else(|| self.run.keys(), PathBuf::from)
+    }
+
+    /// Where a server's clients find it, and what they speak there.
+    pub fn door(&self, id: ServerId) -> Door {
+        let name = self.topology.name(id).to_owned();
+        let expected = || Expected { name, authority: self.keys().join("authority.pem") };
+        let tls = (self.options.get(CLIENTS) == Some("tls")).then(expected);
+        Door { address: self.address(id), tls }
     }
 
     /// The names of a server's neighbours.

@@ -7,6 +7,7 @@
 
 mod demo;
 mod demo_checks;
+mod keys;
 mod local_herd;
 mod logs;
 mod options;
@@ -19,6 +20,7 @@ mod start;
 mod status;
 mod stop;
 mod talk;
+mod tls;
 
 use pico_args::Arguments;
 use std::ffi::OsString;
@@ -46,6 +48,8 @@ scripts/herd COMMAND [OPTIONS]
 
 start and restart take, and hand on to every server:
   --topology FILE         who there is (default: topology.txt at the top of the repository)
+  --keys DIR              the servers' keys (default: those that are made in the run folder)
+  --clients any|tls       whether clients may speak plain text too (default any)
   --upstream NAME         google, google-new, overpass or tweets
   --places-key-file FILE  the file with the API key; or set PLACES_API_KEY
   --places URL            another server with the same interface
@@ -196,7 +200,7 @@ impl Place {
         };
         let herd = self.herd()?;
         let id = herd.find(&name.to_string_lossy())?;
-        show(talk::say(&herd.address(id), line.as_bytes(), SAY_PATIENCE)?);
+        show(talk::say(&herd.door(id), line.as_bytes(), SAY_PATIENCE)?);
         Ok(ExitCode::SUCCESS)
     }
 

@@ -20,12 +20,20 @@ enum Kind {
 /// The flag that names the topology file.
 pub const TOPOLOGY: &str = "--topology";
 
+/// The flag that names the folder of the servers' keys.
+pub const KEYS: &str = "--keys";
+
+/// The flag that says what clients may speak.
+pub const CLIENTS: &str = "--clients";
+
 /// The flags that say where answers come from: with any of them the stand-in is not wanted.
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 11] = [
+const FLAGS: [(&str, Kind); 13] = [
     (TOPOLOGY, Kind::File),
+    (KEYS, Kind::File),
+    (CLIENTS, Kind::Text),
     ("--places", Kind::Text),
     ("--places-ca", Kind::File),
     ("--places-key-file", Kind::File),

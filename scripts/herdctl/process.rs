@@ -143,13 +143,17 @@ fn look_up(pid: u32) -> Option<Found> {
 }
 
 /// Reads `/proc/PID/stat` (proc(5)): the name, field 2, is in parentheses and may hold any character,
-/// so counting starts behind its last one with field 3, the state. Field 22 is the start time.
+/// so counting starts behind its last one with field 3, the state. Field 20 counts the threads, field 22
+/// is the start time.
 fn parse_proc_stat(line: &str) -> Option<Found> {
     let (_, behind_name) = line.rsplit_once(')')?;
     let mut fields = behind_name.split_ascii_whitespace();
     let state = fields.next()?;
-    let start = fields.nth(22 - 3 - 1)?;
-    Some(Found { start: start.to_owned(), ended: matches!(state, "Z" | "X") })
+    let threads = fields.nth(20 - 3 - 1)?;
+    let start = fields.nth(22 - 20 - 1)?;
+    // The first thread of a killed process can end before the others, which still hold its ports.
+    let alone = threads.parse().is_ok_and(|threads: u32| threads <= 1);
+    Some(Found { start: start.to_owned(), ended: alone && matches!(state, "Z" | "X") })
 }
 
 /// Reads a line of `ps -o stat= -o lstart=`: the state, then the start time with spaces in it.
@@ -171,13 +175,17 @@ mod tests {
 
     #[test]
     fn the_start_time_is_found_behind_any_name() {
-        let fields: Vec<String> = (4..=52).map(|field| format!("f{field}")).collect();
+        let mut fields: Vec<String> = (4..=52).map(|field| format!("f{field}")).collect();
         for name in ["herd", "a) b (c", "S 1 2"] {
             let stat = format!("77 ({name}) S {}", fields.join(" "));
             let found = parse_proc_stat(&stat).unwrap();
             assert_eq!(found, Found { start: "f22".into(), ended: false });
         }
-        assert!(parse_proc_stat(&format!("77 (x) Z {}", fields.join(" "))).unwrap().ended);
+        for (threads, ended) in [("2", false), ("1", true), ("0", true)] {
+            fields[20 - 4] = threads.to_owned();
+            let stat = format!("77 (x) Z {}", fields.join(" "));
+            assert_eq!(parse_proc_stat(&stat).unwrap().ended, ended);
+        }
         assert_eq!(parse_proc_stat("77 (x) S 1 2 3"), None);
         assert_eq!(parse_proc_stat(""), None);
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::local_herd::LocalHerd;
 use crate::logs::last_words;
 use crate::process::{self, Noted};
-use crate::talk::{self, Status};
+use crate::talk::{self, Door, Status};
 
 /// Starting takes a fraction of a second; this is for a machine that is busy with something else.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ pub fn wait_until_ready(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), Str
                 continue;
             }
             let fault = link_fault(herd, id).or_else(|| {
-                let answered = !unheard.contains(&id) || probe(&herd.address(id)).is_ok();
+                let answered = !unheard.contains(&id) || probe(&herd.door(id)).is_ok();
                 unheard.retain(|&other| other != id || !answered);
                 (!answered).then(|| format!("{} does not answer", herd.address(id)))
             });
@@ -60,13 +60,13 @@ pub fn wait_until_ready(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), Str
     }
 }
 
-/// Says one line over TCP and looks at the reply: another program at that port would give another.
-fn probe(address: &str) -> Result<(), String> {
-    let reply = talk::say(address, PROBE.as_bytes(), REPLY_PATIENCE)?;
+/// Says one line as a client and looks at the reply: another program at that port would give another.
+fn probe(door: &Door) -> Result<(), String> {
+    let reply = talk::say(door, PROBE.as_bytes(), REPLY_PATIENCE)?;
     if reply == format!("? {PROBE}\n").as_bytes() {
         return Ok(());
     }
-    Err(format!("{address} answers {:?}", String::from_utf8_lossy(&reply)))
+    Err(format!("{} answers {:?}", door.address, String::from_utf8_lossy(&reply)))
 }
 
 /// What keeps a server's links with those that run from being up. A link is two connections, one

@@ -87,6 +87,11 @@ impl RunDir {
         self.path.join("places-ca.pem")
     }
 
+    /// The keys that are made for the servers.
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
     /// Where a start that is under way is written down.
     pub fn starting(&self) -> PathBuf {
         self.path.join("starting")

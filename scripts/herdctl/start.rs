@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Command;
 
+use crate::keys::keys_arguments;
 use crate::local_herd::LocalHerd;
 use crate::options::TOPOLOGY;
 use crate::print::{layout, remark};
@@ -50,9 +51,9 @@ fn start_chosen(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), String> {
     }
     herd.options.note(&herd.run.options())?;
     if !missing.is_empty() {
-        let upstream = upstream_arguments(herd)?;
+        let more = [keys_arguments(herd)?, upstream_arguments(herd)?].concat();
         for &id in &missing {
-            start_server(herd, id, &upstream)?;
+            start_server(herd, id, &more)?;
         }
     }
     wait_until_ready(herd, chosen)
@@ -92,14 +93,14 @@ fn check_port(herd: &LocalHerd, id: ServerId) -> Result<(), String> {
     }
 }
 
-fn start_server(herd: &LocalHerd, id: ServerId, upstream: &[String]) -> Result<(), String> {
+fn start_server(herd: &LocalHerd, id: ServerId, more: &[String]) -> Result<(), String> {
     let name = herd.topology.name(id);
     let mut command = Command::new(&herd.program);
     command.args(["serve", name]);
     command.arg("--log-dir").arg(herd.run.logs());
     command.arg("--journal").arg(herd.run.journal());
     command.arg("--control").arg(herd.run.socket(name));
-    command.args(herd.options.arguments()).args(upstream);
+    command.args(herd.options.arguments()).args(more);
     if herd.options.get(TOPOLOGY).is_none() {
         command.arg(TOPOLOGY).arg(&herd.topology_file);
     }

@@ -9,6 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::tls::Expected;
+
 /// A server that runs answers its control socket within a turn of its loop; one that is stopped
 /// (SIGSTOP) never does.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
@@ -115,9 +117,19 @@ fn parse_status(line: &str) -> Result<Status, String> {
     })
 }
 
-/// Says `line` to the server at `address` and closes the sending side, as `printf … | nc` does; returns
+/// Where a server's clients find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// Host and port.
+    pub address: String,
+    /// Who has to answer, when TLS is spoken there.
+    pub tls: Option<Expected>,
+}
+
+/// Says `line` to a server and closes the sending side, as `printf … | nc` does; returns
 /// all that comes until the server closes too.
-pub fn say(address: &str, line: &[u8], patience: Duration) -> Result<Vec<u8>, String> {
+pub fn say(door: &Door, line: &[u8], patience: Duration) -> Result<Vec<u8>, String> {
+    let address = &door.address;
     let deadline = Instant::now() + patience;
     let fault = |error: std::io::Error| match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
@@ -128,17 +140,24 @@ pub fn say(address: &str, line: &[u8], patience: Duration) -> Result<Vec<u8>, St
     };
     let mut stream = connect(address, patience).map_err(fault)?;
     stream.set_write_timeout(Some(patience)).map_err(fault)?;
+    stream.set_read_timeout(Some(patience)).map_err(fault)?;
     let mut sent = line.to_vec();
     sent.push(b'\n');
-    stream.write_all(&sent).map_err(fault)?;
-    stream.shutdown(Shutdown::Write).map_err(fault)?;
+    let same = stream.try_clone().map_err(fault)?;
+    let mut from: Box<dyn Read> = if let Some(expected) = &door.tls {
+        Box::new(expected.say(same, &sent).map_err(fault)?)
+    } else {
+        stream.write_all(&sent).map_err(fault)?;
+        stream.shutdown(Shutdown::Write).map_err(fault)?;
+        Box::new(same)
+    };
     let mut reply = Vec::new();
     let mut piece = [0; 16 * 1024];
     while reply.len() < REPLY_MAX_BYTES {
         let left = deadline.saturating_duration_since(Instant::now());
         // A time-out of zero would mean none at all.
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).map_err(fault)?;
-        match stream.read(&mut piece) {
+        match from.read(&mut piece) {
             Ok(0) => return Ok(reply),
             Ok(length) => reply.extend_from_slice(piece.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -227,6 +246,10 @@ mod tests {
         assert!(status(&path).unwrap_err().contains("no such socket yet"));
     }
 
+    fn plain(address: &str) -> Door {
+        Door { address: address.to_owned(), tls: None }
+    }
+
     /// A server that reads to the end of the input and then does as `answer` says.
     fn fake_server(answer: impl FnOnce(TcpStream, Vec<u8>) + Send + 'static) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -246,7 +269,7 @@ mod tests {
             stream.write_all(b"? ").unwrap();
             stream.write_all(&heard).unwrap();
         });
-        let reply = say(&address, b"hi \xff", Duration::from_secs(10)).unwrap();
+        let reply = say(&plain(&address), b"hi \xff", Duration::from_secs(10)).unwrap();
         assert_eq!(reply, b"? hi \xff\n");
     }
 
@@ -256,11 +279,11 @@ mod tests {
         let address = fake_server(move |_stream, _| {
             let _ = wait.recv();
         });
-        let fault = say(&address, b"hi", Duration::from_millis(50)).unwrap_err();
+        let fault = say(&plain(&address), b"hi", Duration::from_millis(50)).unwrap_err();
         assert!(fault.contains(&address) && fault.contains("not answered within"), "{fault}");
         drop(done);
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let fault = say(&free, b"hi", Duration::from_secs(10)).unwrap_err();
+        let fault = say(&plain(&free), b"hi", Duration::from_secs(10)).unwrap_err();
         assert_eq!(fault, format!("nothing listens at {free}"));
     }
 }

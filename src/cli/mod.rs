@@ -6,9 +6,11 @@
 
 mod check;
 mod kept;
+mod keys;
 mod options;
 mod places;
 mod serve;
+mod trust;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -20,6 +22,7 @@ herd: an application server herd on a hand-written event loop
   herd serve NAME   one server of the topology
   herd places       the stand-in for Google Places, over HTTPS
   herd check        whether a topology file is right, and what its shape means
+  herd keys DIR     the keys by which the servers of a topology know each other
 
 herd COMMAND --help says more. scripts/herd starts and stops whole herds.
 ";
@@ -84,8 +87,9 @@ fn dispatch(arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("serve") => serve::run(arguments),
         Some("places") => places::run(arguments),
         Some("check") => check::run(arguments),
+        Some("keys") => keys::run(arguments),
         Some(other) => Err(Failure::Usage(format!(
-            "unknown command {other:?}; there are serve, places and check (see herd --help)"
+            "unknown command {other:?}; there are serve, places, check and keys (see herd --help)"
         ))),
         None if arguments.contains(["-h", "--help"]) => show(HELP),
         None if arguments.contains(["-V", "--version"]) => {

@@ -1,6 +1,5 @@
 //! `herd serve`: one server of the herd, from flags to a running loop.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +7,9 @@ use pico_args::Arguments;
 
 use super::kept::KeptOptions;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
+use super::trust::TrustOptions;
 use super::{Failure, show};
 use crate::herd::Herd;
-use crate::herd::topology::{ServerEntry, ServerId, Topology};
 use crate::reactor::{ListenOptions, Reactor, Target, TlsClient};
 use crate::server::client::Clients;
 use crate::server::journal::Journal;
@@ -28,6 +27,10 @@ hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order;
 its log anew.
 
   --topology FILE         who talks with whom (default topology.txt)
+  --keys DIR              the keys of this server, or of all (`herd keys DIR` makes them): links are
+                          TLS, and neighbours prove who they are; without it links are plain text
+                          and must stay on this machine
+  --clients any|tls       whether clients may speak plain text too (default any; tls needs --keys)
   --listen ADDR           listen here instead of at the address that the topology gives
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
@@ -52,6 +55,7 @@ const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 struct Options {
     name: String,
     topology: PathBuf,
+    trust: TrustOptions,
     listen: Option<String>,
     upstream: Upstream,
     url: Option<String>,
@@ -87,6 +91,7 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
 impl Options {
     fn read(mut arguments: Arguments) -> Result<Self, Failure> {
         let topology = path(&mut arguments, "--topology")?;
+        let trust = TrustOptions::take(&mut arguments)?;
         let listen = arguments.opt_value_from_str("--listen")?;
         let upstream = arguments.opt_value_from_fn("--upstream", Upstream::parse)?;
         let url = arguments.opt_value_from_str("--places")?;
@@ -111,6 +116,7 @@ impl Options {
         };
         Ok(Self {
             name,
+            trust,
             topology: topology.unwrap_or_else(|| PathBuf::from(TOPOLOGY)),
             listen,
             upstream: upstream.unwrap_or(Upstream::Google),
@@ -140,26 +146,29 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         (None, Some(entry)) => address(&entry.address())?,
         (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
     };
-    let addresses = neighbour_addresses(&topology, me, listen)?;
+    let believed = options.trust.read(&topology, me, listen)?;
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
     let question = (places.upstream, places.url.host_field());
     let log = options.log.start(&options.name)?;
 
-    let (name, links) = (options.name, addresses.len());
-    let identity = random().max(1);
+    let name = options.name;
+    let herd = Herd::new(topology, me, random().max(1), options.kept.settings());
+    let neighbours = herd.neighbours().count();
     let app = Server {
-        herd: Herd::new(topology, me, identity, options.kept.settings()),
-        links: Links::new(addresses),
+        links: Links::new(&herd, believed.trust),
+        herd,
         places: Places::new(places),
         journal: None,
         log,
         started: 0,
         clients: 0,
+        expiry: believed.expiry,
     };
     let mut reactor = Reactor::new(app).map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
-    let listener = reactor.io().listen_tcp(listen, ListenOptions::default(), Box::new(Clients));
+    let speech = ListenOptions { speech: believed.speech };
+    let listener = reactor.io().listen_tcp(listen, speech, Box::new(Clients));
     let listener = listener.map_err(|e| {
         format!(
             "{name} cannot listen on {listen}: {e} (is it running already? see scripts/herd status)"
@@ -169,9 +178,12 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         control::listen(&mut reactor, path)?;
     }
     reactor.io().catch_signals().map_err(|e| format!("cannot catch signals: {e}"))?;
-    let here = reactor.io().local_address(listener).unwrap_or(listen);
+    let address = reactor.io().local_address(listener).unwrap_or(listen);
     let (upstream, host) = question;
-    log::info!("{name} starts on {here} with {links} neighbours; places: {upstream} at {host}");
+    log::info!(
+        "{name} starts on {address} with {neighbours} neighbours; places: {upstream} at {host}"
+    );
+    log::info!("{}", options.trust.words());
     if without_key {
         log::warn!(
             "places: no key is given ({KEY_ENVIRONMENT} or --places-key-file); {upstream} may refuse"
@@ -179,6 +191,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     }
     recall(&mut reactor, &options.kept)?;
     let cx = reactor.context();
+    cx.app.look_at_expiry(cx.io);
     for id in cx.app.herd.neighbours() {
         cx.app.links.dial(&cx.app.herd, id, cx.io);
     }
@@ -198,41 +211,6 @@ fn recall(reactor: &mut Reactor<Server>, kept: &KeptOptions) -> Result<(), Failu
         cx.io.post(Target::Application, Event::PumpAgain);
     }
     Ok(())
-}
-
-/// The addresses that each neighbour may come from. Links are plain text and believe an address, so
-/// every one of them has to be on this machine.
-fn neighbour_addresses(
-    topology: &Topology,
-    me: ServerId,
-    listen: SocketAddr,
-) -> Result<Vec<Vec<IpAddr>>, Failure> {
-    let mut all = Vec::new();
-    for entry in topology.neighbours(me).iter().filter_map(|&id| topology.server(id)) {
-        let addresses = addresses_of(entry)?;
-        if let Some(far) = addresses.iter().find(|ip| !ip.is_loopback()) {
-            return Err(Failure::Failed(format!(
-                "the link to {} ({far}) would leave this machine in plain text, where anybody could read \
-                 and forge it; give it a loopback address such as 127.0.0.1 in the topology",
-                entry.name
-            )));
-        }
-        all.push(addresses);
-    }
-    if !all.is_empty() && !listen.ip().to_canonical().is_loopback() {
-        return Err(Failure::Failed(format!(
-            "{listen} can be reached from other machines, and neighbours would be believed by their \
-             address; listen on a loopback address such as 127.0.0.1"
-        )));
-    }
-    Ok(all)
-}
-
-fn addresses_of(entry: &ServerEntry) -> Result<Vec<IpAddr>, Failure> {
-    let found = (entry.host.as_str(), entry.port).to_socket_addrs().map_err(|e| {
-        format!("cannot look up {}, the address of {} in the topology: {e}", entry.host, entry.name)
-    })?;
-    Ok(found.map(|address| address.ip().to_canonical()).collect())
 }
 
 fn places_config(options: &Options) -> Result<places::Config, Failure> {

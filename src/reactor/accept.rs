@@ -15,6 +15,19 @@ use super::tls::TlsSession;
 use super::transport::Stream;
 use super::{Application, Io, Peer, TlsServer, Token};
 
+/// What a listener's connections speak. Their protocols do not notice, and may ask ([`Io::peer_is`]).
+#[derive(Clone, Default)]
+pub enum Speech {
+    /// Text, as it comes.
+    #[default]
+    Plain,
+    /// TLS.
+    Tls(TlsServer),
+    /// Each as it likes: the first byte tells. Until it has come nothing is sent, so this is for
+    /// protocols in which the client speaks first.
+    Either(TlsServer),
+}
+
 pub(super) enum ListenerSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -22,7 +35,7 @@ pub(super) enum ListenerSocket {
 
 pub(super) struct Listener {
     pub socket: ListenerSocket,
-    pub tls: Option<TlsServer>,
+    pub speech: Speech,
     /// A delayed call will try again.
     pub paused: bool,
     /// The log has been told of the present shortage.
@@ -30,8 +43,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub fn new(socket: ListenerSocket, tls: Option<TlsServer>) -> Self {
-        Self { socket, tls, paused: false, told: false }
+    pub fn new(socket: ListenerSocket, speech: Speech) -> Self {
+        Self { socket, speech, paused: false, told: false }
     }
 }
 
@@ -39,7 +52,14 @@ impl Listener {
 pub(super) struct Arrival {
     stream: Stream,
     pub peer: Peer,
-    tls: Option<Box<TlsSession>>,
+    speech: Begun,
+}
+
+/// How a connection begins, by what its listener's connections speak.
+enum Begun {
+    Open,
+    Handshake(Box<TlsSession>),
+    Undecided(TlsServer),
 }
 
 /// What one attempt to accept brought.
@@ -64,11 +84,8 @@ impl<A: Application> Io<A> {
         match listener.socket.accept() {
             Ok((stream, peer)) => {
                 listener.told = false;
-                match listener.tls.as_ref().map(TlsSession::server).transpose() {
-                    Ok(tls) => {
-                        let tls = tls.map(Box::new);
-                        Accepted::Arrival(Arrival { stream, peer, tls })
-                    }
+                match listener.speech.begin() {
+                    Ok(speech) => Accepted::Arrival(Arrival { stream, peer, speech }),
                     Err(why) => {
                         log::error!("a TLS connection from {peer} is refused: {why}");
                         Accepted::Gone
@@ -92,15 +109,23 @@ impl<A: Application> Io<A> {
 
     /// Gives an accepted socket its place in the slab and its registration.
     pub(super) fn admit(&mut self, arrival: Arrival) -> io::Result<Token> {
-        let Arrival { mut stream, peer, tls } = arrival;
+        let Arrival { mut stream, peer, speech } = arrival;
         if let Stream::Tcp(tcp) = &stream {
             // The turn's end gathers what belongs together; waiting for more would only delay it.
             let _ = tcp.set_nodelay(true);
         }
         stream.register(self.poll.registry(), self.next_token().to_mio())?;
-        let phase = if tls.is_some() { Phase::Handshaking } else { Phase::Open };
-        let mut connection = Connection::new(Some(stream), peer, phase);
-        connection.tls = tls;
+        let mut connection = Connection::new(Some(stream), peer, Phase::Open);
+        match speech {
+            Begun::Open => {}
+            Begun::Handshake(session) => {
+                (connection.phase, connection.tls) = (Phase::Handshaking, Some(session));
+            }
+            Begun::Undecided(tls) => {
+                (connection.phase, connection.undecided) = (Phase::Undecided, Some(tls));
+            }
+        }
+        let phase = connection.phase;
         connection.accepted = true;
         self.stats.accepted += 1;
         let token = self.keep(Kind::Connection(connection));
@@ -134,6 +159,16 @@ impl<A: Application> Io<A> {
             listener.paused = false;
             self.ready.push_back(token);
         }
+    }
+}
+
+impl Speech {
+    fn begin(&self) -> Result<Begun, String> {
+        Ok(match self {
+            Self::Plain => Begun::Open,
+            Self::Tls(tls) => Begun::Handshake(Box::new(TlsSession::server(tls)?)),
+            Self::Either(tls) => Begun::Undecided(tls.clone()),
+        })
     }
 }
 

@@ -21,6 +21,8 @@ use super::{Application, Io, Peer, Protocol, Reason, TlsClient, Token};
 pub struct ConnectOptions {
     /// With it the connection speaks TLS, and the peer's certificate must name the host.
     pub tls: Option<TlsClient>,
+    /// The name that the peer's certificate must have, where that is not the host's.
+    pub tls_name: Option<String>,
     /// For the name's addresses to come back from the helper thread.
     pub lookup_timeout: Duration,
     /// For each address.
@@ -33,6 +35,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             tls: None,
+            tls_name: None,
             lookup_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             handshake_timeout: Duration::from_secs(5),
@@ -178,7 +181,8 @@ impl<A: Application> Io<A> {
     fn begin_speaking(&mut self, token: Token) -> bool {
         let Some(connection) = find(&mut self.sockets, token) else { return false };
         let Some(dial) = connection.dial.take() else { return false };
-        match dial.options.tls.as_ref().map(|tls| TlsSession::client(tls, &dial.host)).transpose() {
+        let name = dial.options.tls_name.as_ref().unwrap_or(&dial.host);
+        match dial.options.tls.as_ref().map(|tls| TlsSession::client(tls, name)).transpose() {
             Ok(None) => connection.phase = Phase::Open,
             Ok(Some(session)) => {
                 connection.tls = Some(Box::new(session));
@@ -213,7 +217,7 @@ impl<A: Application> Io<A> {
             }
             // Lingering was a courtesy.
             Phase::Lingering => self.end(token, Reason::Done),
-            Phase::Open | Phase::Ended => {}
+            Phase::Undecided | Phase::Open | Phase::Ended => {}
         }
     }
 }

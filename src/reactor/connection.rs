@@ -6,7 +6,7 @@
 use super::connect::Dial;
 use super::limits::{LOW_WATER_BYTES, SPARE_BUFFERS};
 use super::timers::DelayedCall;
-use super::tls::TlsSession;
+use super::tls::{TLS_HANDSHAKE, TlsServer, TlsSession};
 use super::transport::{Flushed, Output, Received, Stream, receive};
 use super::{Peer, Reason};
 
@@ -17,6 +17,8 @@ pub(super) enum Phase {
     LookingUp,
     /// The kernel is connecting to one address.
     Connecting,
+    /// Accepted, and the first byte is to tell whether it speaks TLS.
+    Undecided,
     /// TLS is shaking hands.
     Handshaking,
     /// The protocol hears and speaks.
@@ -59,6 +61,8 @@ pub(super) struct Connection {
     pub phase: Phase,
     pub output: Output,
     pub tls: Option<Box<TlsSession>>,
+    /// How it would speak TLS, until it is known whether it does.
+    pub undecided: Option<TlsServer>,
     /// What is needed until the connection is made, on the dialling side.
     pub dial: Option<Box<Dial>>,
     /// The time limit of the present phase.
@@ -100,6 +104,7 @@ impl Connection {
             phase,
             output: Output::default(),
             tls: None,
+            undecided: None,
             dial: None,
             timer: None,
             owed: 0,
@@ -135,7 +140,7 @@ impl Connection {
         let held_back = self.paused || (self.choked && !self.producer);
         match self.phase {
             Phase::LookingUp | Phase::Ended => false,
-            Phase::Open => !held_back,
+            Phase::Undecided | Phase::Open => !held_back,
             Phase::Connecting | Phase::Handshaking | Phase::Losing | Phase::Lingering => true,
         }
     }
@@ -153,13 +158,25 @@ impl Connection {
             Received::Closed => self.hear_end(),
             Received::Data { length, drained } => {
                 self.readable = !drained;
+                let made = self.phase == Phase::Undecided && self.decide(scratch.first())?;
                 match (self.phase, &mut self.tls) {
                     (Phase::Losing | Phase::Lingering, _) => Ok(Heard::default()),
-                    (_, None) => Ok(Heard { data: Data::Scratch(length), ..Heard::default() }),
+                    (_, None) => Ok(Heard { made, data: Data::Scratch(length), closed: false }),
                     (_, Some(_)) => self.hear_records(scratch.get(..length).unwrap_or(&[]), plain),
                 }
             }
         }
+    }
+
+    /// The first byte has come. Of TLS it is the type of a handshake's record (RFC 8446, section 5.1), a
+    /// control character that no text begins with. Answers whether the connection is made with that.
+    fn decide(&mut self, first: Option<&u8>) -> Result<bool, Reason> {
+        self.phase = Phase::Open;
+        if let Some(tls) = self.undecided.take().filter(|_| first == Some(&TLS_HANDSHAKE)) {
+            self.tls = Some(Box::new(TlsSession::server(&tls).map_err(Reason::Tls)?));
+            self.phase = Phase::Handshaking;
+        }
+        Ok(self.phase == Phase::Open)
     }
 
     fn hear_records(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> Result<Heard, Reason> {
@@ -193,6 +210,10 @@ impl Connection {
         }
         self.read_closed = true;
         match self.phase {
+            // Whoever says nothing speaks no TLS.
+            Phase::Undecided => {
+                Ok(Heard { made: self.decide(None)?, closed: true, data: Data::None })
+            }
             Phase::Handshaking => {
                 Err(Reason::Tls("the peer hung up during the TLS handshake".to_owned()))
             }

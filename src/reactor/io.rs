@@ -14,13 +14,13 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Poll, Waker};
 use slab::Slab;
 
-use super::accept::{Listener, ListenerSocket};
+use super::accept::{Listener, ListenerSocket, Speech};
 use super::connection::{Connection, Phase};
 use super::helper::{Helper, Returned};
 use super::limits::{CONNECTIONS_MAX, DELAY_MAX, HIGH_WATER_BYTES};
 use super::signals::Signals;
 use super::timers::{DelayedCall, Timers};
-use super::{Application, Factory, Peer, Protocol, Reason, TlsServer, Token};
+use super::{Application, Factory, Peer, Protocol, Reason, Token};
 
 /// Kernel tokens that name no slot. Generations stop short of them.
 pub(super) const WAKER: mio::Token = mio::Token(usize::MAX);
@@ -95,8 +95,8 @@ pub struct Stats {
 /// How [`Io::listen_tcp`] listens.
 #[derive(Clone, Default)]
 pub struct ListenOptions {
-    /// With it every accepted connection speaks TLS; its protocol does not notice.
-    pub tls: Option<TlsServer>,
+    /// What accepted connections speak.
+    pub speech: Speech,
 }
 
 /// The sockets, delayed calls and queues of one reactor. See the module's head.
@@ -136,6 +136,9 @@ pub struct Io<A: Application> {
     withheld: Vec<Token>,
     /// To be told that they are lost, and freed.
     pub(super) ended: VecDeque<(Token, Reason)>,
+    /// The sweep has told some. What they changed is handed on at the end of another turn, which must
+    /// not wait for news from outside.
+    pub(super) told_after_turn_end: bool,
 }
 
 /// Whether a handler born during a callback is to be told `connection_made` when it moves in.
@@ -173,6 +176,7 @@ impl<A: Application> Io<A> {
             writes: VecDeque::new(),
             withheld: Vec::new(),
             ended: VecDeque::new(),
+            told_after_turn_end: false,
         })
     }
 
@@ -194,6 +198,14 @@ impl<A: Application> Io<A> {
     /// Who is at the other end, while it is known.
     pub fn peer(&self, token: Token) -> Option<Peer> {
         self.connection(token).map(|connection| connection.peer)
+    }
+
+    /// Whether the peer has proven to be `name`: the connection speaks TLS 1.3, and the peer has shown a
+    /// certificate for that name, of an authority that this side trusts, and has the key to it. Nothing
+    /// that is said on the connection changes this. Names are compared without regard to case.
+    pub fn peer_is(&self, token: Token, name: &str) -> bool {
+        let tls = self.connection(token).and_then(|connection| connection.tls.as_ref());
+        tls.is_some_and(|tls| tls.peer_is(name))
     }
 
     // ---- Writing and ending ----
@@ -231,7 +243,7 @@ impl<A: Application> Io<A> {
             Phase::LookingUp | Phase::Connecting | Phase::Handshaking => {
                 self.end(token, Reason::Aborted);
             }
-            Phase::Open => {
+            Phase::Undecided | Phase::Open => {
                 connection.phase = Phase::Losing;
                 // A held-back connection may have its peer's FIN waiting to be read.
                 self.queue_read(token);
@@ -409,7 +421,7 @@ impl<A: Application> Io<A> {
         let token = self.next_token();
         self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
         let socket = ListenerSocket::Tcp(socket);
-        Ok(self.keep_listener(Listener::new(socket, options.tls), factory))
+        Ok(self.keep_listener(Listener::new(socket, options.speech), factory))
     }
 
     /// Listens on a Unix socket at `path`, which must not exist and is not removed afterwards. The error
@@ -420,7 +432,7 @@ impl<A: Application> Io<A> {
         let token = self.next_token();
         self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
         let socket = ListenerSocket::Unix(socket);
-        Ok(self.keep_listener(Listener::new(socket, None), factory))
+        Ok(self.keep_listener(Listener::new(socket, Speech::Plain), factory))
     }
 
     /// The address that a listener listens on.
@@ -563,6 +575,7 @@ impl<A: Application> Io<A> {
             && self.urgent_writes.is_empty()
             && self.writes.is_empty()
             && self.ended.is_empty()
+            && !self.told_after_turn_end
             && self.stopping != Stopping::Asked)
     }
 }

@@ -108,6 +108,10 @@
 //! ([`Protocol::read_closed`]), also for one that somebody else is still working on ([`Io::owe`]). There is
 //! one ending rule: asked to go, nothing left to send, no reply owed.
 //!
+//! *One port for TLS and text.* TLS is a filter inside a connection, so a listener can leave it open until
+//! the first byte has come ([`Speech::Either`]): a handshake begins with a byte that no text begins with.
+//! That byte is looked at where it was read, and text goes on as if nothing had been asked.
+//!
 //! # Twisted's names, and ours
 //!
 //! | Twisted | here |
@@ -152,10 +156,11 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use accept::Speech;
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats, Target};
 pub use protocol::{Application, Ctx, Factory, Peer, Protocol, Reason, Signal};
 pub use timers::DelayedCall;
-pub use tls::{TlsClient, TlsServer};
+pub use tls::{Credentials, TlsClient, TlsServer, certificates_in_pem};
 pub use token::Token;
 pub use turn::{Now, Reactor};

@@ -6,7 +6,7 @@
 //! another travels as an event ([`Io::post`]) and arrives when no callback is running.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Io, Token};
 
@@ -94,6 +94,16 @@ pub enum Peer {
     Unix,
     /// Nobody yet: the name is being looked up.
     Unknown,
+}
+
+impl Peer {
+    /// Its address, where it has one. An IPv4 address is given as such, also when it came over IPv6.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix | Self::Unknown => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {

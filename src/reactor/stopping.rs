@@ -51,7 +51,7 @@ impl<A: Application> Reactor<A> {
         }
     }
 
-    fn connections(&self) -> Vec<Token> {
+    pub(super) fn connections(&self) -> Vec<Token> {
         let sockets = self.io.sockets.iter();
         sockets
             .filter(|(_, socket)| matches!(socket.kind, Kind::Connection(_)))

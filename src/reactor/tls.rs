@@ -11,9 +11,15 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
+};
 
 use super::transport::Output;
+
+/// The first byte of whoever opens a TLS connection: the type of a handshake's record.
+pub(super) const TLS_HANDSHAKE: u8 = 22;
 
 /// How a listener speaks TLS: its certificate and key.
 #[derive(Clone)]
@@ -33,6 +39,103 @@ impl TlsServer {
     }
 }
 
+/// By what this side shows who it is, and by what it recognizes those who show the same: a certificate
+/// with its key, and the authority that it has in common with them.
+pub struct Credentials {
+    authority: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Credentials {
+    /// From three PEM texts. The error names the one that is not what it should be.
+    pub fn from_pem(authority: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, String> {
+        let authority = authorities(authority).map_err(|e| format!("the authority: {e}"))?;
+        let chain = certificates(certificate).map_err(|e| format!("the certificate: {e}"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| format!("the key: {e}"))?;
+        Ok(Self { authority: Arc::new(authority), chain, key })
+    }
+
+    /// Our own certificate in DER.
+    pub fn certificate(&self) -> &[u8] {
+        self.chain.first().map_or(&[], |certificate| certificate)
+    }
+
+    /// Whether our own certificate is for this name.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.chain.first().is_some_and(|certificate| is_for(certificate, name))
+    }
+
+    /// A listener that shows our certificate, and lets whoever connects show one of the same authority;
+    /// those who have none are welcome too. See [`Io::peer_is`](super::Io::peer_is). The error says
+    /// why the certificate and the key do not do.
+    pub fn server(&self) -> Result<TlsServer, String> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::clone(&self.authority),
+            Arc::clone(&provider),
+        );
+        let verifier = verifier.allow_unauthenticated().build().map_err(|e| e.to_string())?;
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| words(&e, OURS))?;
+        let mut config = builder
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(|e| words(&e, OURS))?;
+        // A resumed session would repeat what was proven then, by a certificate that may have expired
+        // since. So nothing is remembered, and each connection proves anew.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(TlsServer(Arc::new(config)))
+    }
+
+    /// For connections to those of the same authority: TLS 1.3, our certificate is shown, and theirs is
+    /// believed. The error is that of [`Credentials::server`].
+    pub fn client(&self) -> Result<TlsClient, String> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|e| words(&e, OURS))?;
+        let mut config = builder
+            .with_root_certificates(Arc::clone(&self.authority))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(|e| words(&e, OURS))?;
+        config.resumption = rustls::client::Resumption::disabled();
+        Ok(TlsClient(Arc::new(config)))
+    }
+}
+
+/// The certificates of a PEM text, each in DER; at least one. The error says why there is none.
+pub fn certificates_in_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    Ok(certificates(pem)?.iter().map(|certificate| certificate.to_vec()).collect())
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.map_err(|e| format!("not a PEM certificate: {e}"))?;
+    if certificates.is_empty() {
+        return Err("no certificate in it (expected -----BEGIN CERTIFICATE-----)".to_owned());
+    }
+    Ok(certificates)
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|e| format!("not usable as an authority: {e}"))?;
+    }
+    Ok(roots)
+}
+
+/// Whether a certificate is for this name, as TLS compares names: without regard to case. Says nothing
+/// of whether it is to be believed.
+fn is_for(certificate: &CertificateDer<'_>, name: &str) -> bool {
+    let Ok(name) = ServerName::try_from(name) else { return false };
+    let parsed = ParsedCertificate::try_from(certificate);
+    parsed.is_ok_and(|parsed| rustls::client::verify_server_name(&parsed, &name).is_ok())
+}
+
 /// How a connection that we make speaks TLS: whom it trusts. Sessions are remembered and resumed between
 /// all connections made with clones of one value.
 #[derive(Clone)]
@@ -47,15 +150,7 @@ impl TlsClient {
 
     /// Trusts just the certificates of a PEM text. The error says why there are none.
     pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|e| format!("not a PEM certificate: {e}"))?;
-            roots.add(certificate).map_err(|e| format!("not usable as an authority: {e}"))?;
-        }
-        if roots.is_empty() {
-            return Err("no certificate in it (expected -----BEGIN CERTIFICATE-----)".to_owned());
-        }
-        Self::trusting(roots)
+        Self::trusting(authorities(pem)?)
     }
 
     fn trusting(roots: RootCertStore) -> Result<Self, String> {
@@ -77,15 +172,16 @@ pub(super) struct TlsSession {
 impl TlsSession {
     /// The answering side.
     pub fn server(tls: &TlsServer) -> Result<Self, String> {
-        let session = ServerConnection::new(Arc::clone(&tls.0)).map_err(|e| words(&e))?;
+        let session = ServerConnection::new(Arc::clone(&tls.0)).map_err(|e| words(&e, OURS))?;
         Ok(Self::new(rustls::Connection::Server(session)))
     }
 
-    /// The dialling side, which checks that the certificate names `host` (a DNS name or an address).
-    pub fn client(tls: &TlsClient, host: &str) -> Result<Self, String> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("{host:?} is not a name that a certificate can carry"))?;
-        let session = ClientConnection::new(Arc::clone(&tls.0), name).map_err(|e| words(&e))?;
+    /// The dialling side, which checks that the certificate is for `name` (a DNS name or an address).
+    pub fn client(tls: &TlsClient, name: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{name:?} is not a name that a certificate can carry"))?;
+        let session =
+            ClientConnection::new(Arc::clone(&tls.0), name).map_err(|e| words(&e, OURS))?;
         Ok(Self::new(rustls::Connection::Client(session)))
     }
 
@@ -98,6 +194,22 @@ impl TlsSession {
 
     pub fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
+    }
+
+    fn peers(&self) -> &'static str {
+        match self.session {
+            rustls::Connection::Client(_) => SERVERS,
+            rustls::Connection::Server(_) => CLIENTS,
+        }
+    }
+
+    /// Whether the peer has shown, over TLS 1.3, a certificate of an authority that we trust, which is
+    /// for this name, and has the key to it. The handshake has checked all of that but the name.
+    pub fn peer_is(&self, name: &str) -> bool {
+        let agreed = !self.session.is_handshaking()
+            && self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let shown = self.session.peer_certificates().and_then(|chain| chain.first());
+        shown.is_some_and(|certificate| agreed && is_for(certificate, name))
     }
 
     /// Takes bytes from the socket; plain text is appended to `plain`. Answers whether the peer has
@@ -113,7 +225,7 @@ impl TlsSession {
                 Ok(state) => state,
                 Err(e) => {
                     self.collect_records();
-                    return Err(words(&e));
+                    return Err(words(&e, self.peers()));
                 }
             };
             closed = state.peer_has_closed();
@@ -154,23 +266,49 @@ impl TlsSession {
     }
 }
 
+/// Whose certificate an error is about, seen from here.
+const OURS: &str = "our";
+const SERVERS: &str = "the server's";
+const CLIENTS: &str = "the client's";
+
 /// What rustls says, in words for those who did not write it.
-fn words(error: &rustls::Error) -> String {
+fn words(error: &rustls::Error, whose: &str) -> String {
+    use rustls::AlertDescription as Alert;
     use rustls::CertificateError as Certificate;
+    use rustls::{Error, InvalidMessage};
     match error {
-        // A bad signature is what a server shows that has made itself a new certificate of the old name.
-        rustls::Error::InvalidCertificate(
-            Certificate::UnknownIssuer | Certificate::BadSignature,
-        ) => "the server's certificate is not signed by a trusted authority".to_owned(),
-        rustls::Error::InvalidCertificate(
+        // A bad signature is what is shown by one that has made itself a new authority of the old name.
+        Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+            format!("{whose} certificate is not signed by a trusted authority")
+        }
+        Error::InvalidCertificate(
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        ) => "the server's certificate is for another name".to_owned(),
-        rustls::Error::InvalidCertificate(
-            Certificate::Expired | Certificate::ExpiredContext { .. },
-        ) => "the server's certificate has expired".to_owned(),
+        ) => format!("{whose} certificate is for another name"),
+        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            format!("{whose} certificate has expired")
+        }
+        Error::InvalidCertificate(
+            Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. },
+        ) => format!("{whose} certificate is not for this use"),
+        Error::InconsistentKeys(_) => format!("{whose} certificate is for another key"),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "TLS: what the peer speaks is no TLS".to_owned()
+        }
+        Error::AlertReceived(Alert::CertificateExpired) => {
+            format!("TLS: {error}: by the peer's clock our certificate has expired")
+        }
+        Error::AlertReceived(
+            Alert::UnknownCA
+            | Alert::DecryptError
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate,
+        ) => format!("TLS: {error}: the peer does not believe our certificate"),
         other => format!("TLS: {other}"),
     }
 }
 
+#[cfg(test)]
+mod proofs;
 #[cfg(test)]
 pub(super) mod tests;

@@ -19,7 +19,8 @@ use super::connection::{Data, Phase};
 use super::helper::Returned;
 use super::io::{Due, Handler, SIGNALS, WAKER, find};
 use super::limits::{
-    ACCEPT_BUDGET, EVENTS_PER_TURN, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES, TURN_READ_BUDGET_BYTES,
+    ACCEPT_BUDGET, EVENTS_PER_TURN, HANDSHAKE_TIMEOUT, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES,
+    TURN_READ_BUDGET_BYTES,
 };
 use super::signals::Signals;
 use super::transport::Stream;
@@ -132,6 +133,7 @@ impl<A: Application> Reactor<A> {
         self.note(now);
         self.due();
         self.serve();
+        self.io.told_after_turn_end = false;
         self.app.turn_end(&mut self.io);
         self.settle_births();
         self.flush();
@@ -292,11 +294,16 @@ impl<A: Application> Reactor<A> {
             Ok(heard) => heard,
             Err(why) => return self.io.end(token, why),
         };
+        // One that began with this very byte.
+        let unlimited = connection.phase == Phase::Handshaking && connection.timer.is_none();
         let owes_records = connection.tls.as_ref().is_some_and(|tls| !tls.records.is_empty());
         if connection.phase == Phase::Lingering && connection.read_closed {
             self.io.end(token, Reason::Done);
         } else if heard.made || owes_records {
             self.io.queue_flush(token);
+        }
+        if unlimited {
+            self.io.limit_phase(token, HANDSHAKE_TIMEOUT);
         }
         if heard.made {
             self.io.clear_limit(token);
@@ -343,8 +350,9 @@ impl<A: Application> Reactor<A> {
         let io = &mut self.io;
         let Some(connection) = find(&mut io.sockets, token) else { return };
         connection.in_writes = false;
-        if matches!(connection.phase, Phase::LookingUp | Phase::Connecting | Phase::Ended) {
-            return;
+        match connection.phase {
+            Phase::LookingUp | Phase::Connecting | Phase::Undecided | Phase::Ended => return,
+            Phase::Handshaking | Phase::Open | Phase::Losing | Phase::Lingering => {}
         }
         if let Err(why) = connection.flush(&mut io.spare) {
             return io.end(token, why);
@@ -391,6 +399,7 @@ impl<A: Application> Reactor<A> {
             // Births of this very turn may be for this slot.
             self.settle_births();
             if let Some(Handler::Protocol(mut protocol)) = self.move_out(token) {
+                self.io.told_after_turn_end = true;
                 let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
                 protocol.connection_lost(token, &why, &mut cx);
             }

@@ -19,7 +19,7 @@ use crate::wire::command::{
 };
 use crate::wire::json::error_json_with_status;
 use crate::wire::line::{Input, LineReceiver};
-use crate::wire::peer::{PeerLine, parse_peer_line};
+use crate::wire::peer::{PeerLine, has_peer_word, parse_peer_line};
 
 /// How long a line may take from its first byte to its LF. An idle connection may stay for ever.
 pub const LINE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,6 +27,12 @@ pub const LINE_TIMEOUT: Duration = Duration::from_secs(60);
 /// WHATSATs of one connection that may wait for Places at a time. Beyond it the answer is
 /// `OVER_QUERY_LIMIT` at once.
 pub const WHATSATS_WAITING_MAX: usize = 32;
+
+/// A handshake record, in a version from 3.0 on (RFC 8446, section 5.1): no command.
+const TLS_BEGINS: [u8; 2] = [22, 3];
+
+/// As much of it as is copied into the answer.
+const TLS_SHOWN_BYTES: usize = 2;
 
 /// Makes a [`Client`] for each connection to the server's port.
 pub struct Clients;
@@ -43,6 +49,7 @@ impl Factory<Server> for Clients {
             lines: LineReceiver::new(),
             line_began: None,
             line_limit_set: false,
+            made: false,
             talk: Talk { peer, replies: Replies::default(), spoken: false },
         }))
     }
@@ -55,6 +62,8 @@ struct Client {
     line_began: Option<Instant>,
     /// A delayed call will look after it.
     line_limit_set: bool,
+    /// It is agreed how it is spoken.
+    made: bool,
     talk: Talk,
 }
 
@@ -76,12 +85,18 @@ enum Next {
 
 impl Protocol<Server> for Client {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.made = true;
         if cx.app.journal.as_ref().is_some_and(Journal::withholds_replies) {
             cx.io.withhold_output(me);
         }
     }
 
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
+        if self.is_tls_without_keys(data, cx.app) {
+            let why = "TLS, which this server cannot speak without --keys";
+            self.talk.cut_off(me, data.get(..TLS_SHOWN_BYTES).unwrap_or(data), why, cx);
+            return cx.io.lose_connection(me);
+        }
         let mut ended_a_line = false;
         while let Some(input) = self.lines.next(&mut data) {
             let next = match input {
@@ -128,11 +143,21 @@ impl Protocol<Server> for Client {
 
     fn connection_lost(&mut self, _me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         cx.app.clients -= 1;
-        log::info!("{} disconnected: {why}", self.talk.peer);
+        // One that was never made is told louder: a certificate was not good, or somebody speaks plain
+        // text where only TLS is spoken.
+        let level = if self.made { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "{} disconnected: {why}", self.talk.peer);
     }
 }
 
 impl Client {
+    /// Whether this is how TLS begins, where only text is spoken. Most likely it is a neighbour with
+    /// keys, which should not have to wait for a time limit to learn that this server has none.
+    fn is_tls_without_keys(&self, data: &[u8], server: &Server) -> bool {
+        let first = !self.talk.spoken && !self.lines.is_mid_line();
+        first && data.starts_with(&TLS_BEGINS) && !server.links.have_keys()
+    }
+
     /// Sees to it that an unfinished line ends in time. One delayed call at most is made for it, and
     /// only when none is pending, so a client that sends whole lines never costs one.
     fn watch_line(&mut self, me: Token, ended_a_line: bool, cx: &mut Ctx<'_, Server>) {
@@ -176,21 +201,33 @@ impl Talk {
         match parse_command(line) {
             Some(Command::IAmAt(said)) => self.i_am_at(me, line, &said, cx),
             Some(Command::WhatsAt(asked)) => self.whats_at(me, line, &asked, cx),
-            None if first => self.first_line_received(me, line, cx),
-            None => self.refuse(me, line, cx),
+            None => self.other_line_received(me, line, first, cx),
         }
     }
 
-    /// A first line that is no command may be a neighbour's, or a browser's.
-    fn first_line_received(&mut self, me: Token, line: &[u8], cx: &mut Ctx<'_, Server>) -> Next {
-        if let Some(PeerLine::Hello { version, server, identity }) = parse_peer_line(line) {
-            match cx.app.hello_received(self.peer, version, server, identity) {
-                Ok(neighbour) => return Next::Link(Heard::new(neighbour)),
-                Err(why) => log::warn!("{} is not let in as a neighbour: {why}", self.peer),
+    /// A line that is no command may be a neighbour's or a browser's, if it is the first. Whatever else
+    /// links are made of is an invalid command, and somebody who should be looked at.
+    fn other_line_received(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        first: bool,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        match parse_peer_line(line) {
+            Some(PeerLine::Hello { version, server, identity }) if first => {
+                match cx.app.hello_received(me, version, server, identity, cx.io) {
+                    Ok(neighbour) => return Next::Link(Heard::new(neighbour)),
+                    Err(why) => log::warn!("{} is not let in as a neighbour: {why}", self.peer),
+                }
             }
+            _ if has_peer_word(line) => {
+                log::warn!("{} speaks as neighbours do, and is none: {}", self.peer, Text(line));
+            }
+            _ => {}
         }
         self.refuse(me, line, cx);
-        if looks_like_http(line) { Next::Close } else { Next::GoOn }
+        if first && looks_like_http(line) { Next::Close } else { Next::GoOn }
     }
 
     fn i_am_at(

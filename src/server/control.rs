@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::logging::Text;
 use super::{Server, unix_nanos};
+use crate::keys::date;
 use crate::reactor::{Application, Ctx, Factory, Io, Peer, Protocol, Reactor, Token};
 use crate::wire::line::{Input, LineReceiver};
 use crate::wire::time::{Nanos, write_utc};
@@ -128,6 +129,7 @@ impl Controlled for Server {
             "connections": stats.accepted,
             "clients": self.clients,
             "records": self.herd.clients(),
+            "certificate_expires": self.expiry.as_ref().map(|e| date(e.validity.not_after)),
             "links": links,
             "upstream": upstream,
             "upstream_connections": upstream_connections,

@@ -5,31 +5,33 @@
 //! ([`Dialled`]); what a neighbour's changes arrive on is a connection that the neighbour dialled
 //! ([`Heard`]). Called by the reactor, and at each turn's end by [`Server`].
 //!
-//! Who may be a neighbour is decided in one place, [`Links::admits`]: today by address.
-
-use std::net::IpAddr;
+//! Who is believed to be a neighbour is decided in [`trust`](super::trust).
 
 use super::logging::Text;
+use super::trust::Trust;
 use super::{Event, Server, random};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
 use crate::herd::links::{Answer, NeighbourId, Pumped, ResumedFrom, Taken};
 use crate::herd::liveness::{Due, Liveness};
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{ConnectOptions, Ctx, DelayedCall, Io, Peer, Protocol, Reason, Target, Token};
+use crate::reactor::{Ctx, DelayedCall, Io, Protocol, Reason, Target, Token};
 use crate::wire::line::{Input, LineReceiver};
 use crate::wire::peer::PEER_LINE_MAX_BYTES;
 
+/// The first byte of a TLS record that says what was wrong (RFC 8446, section 5.1): the answer of a
+/// server that speaks only TLS to one that does not.
+const TLS_ALERT: u8 = 21;
+
 /// The connections to all neighbours.
 pub struct Links {
+    trust: Trust,
     /// In the order of the herd's neighbours.
     links: Vec<Link>,
 }
 
 /// What is kept of one neighbour beside what `herd` knows.
 struct Link {
-    /// From where it may introduce itself.
-    addresses: Vec<IpAddr>,
     backoff: Backoff,
     state: State,
     /// The connection that the neighbour dialled, on which its changes arrive.
@@ -63,16 +65,20 @@ pub struct LinkStatus {
 }
 
 impl Links {
-    /// No connection yet. `addresses`: for each neighbour the addresses that it may come from.
-    pub fn new(addresses: Vec<Vec<IpAddr>>) -> Self {
-        let link = |addresses| Link {
-            addresses,
+    /// A link to each neighbour, with no connection yet.
+    pub fn new(herd: &Herd, trust: Trust) -> Self {
+        let link = |_| Link {
             backoff: Backoff::default(),
             state: State::Ended,
             heard: None,
             catching_up: None,
         };
-        Self { links: addresses.into_iter().map(link).collect() }
+        Self { trust, links: herd.neighbours().map(link).collect() }
+    }
+
+    /// Whether neighbours prove who they are.
+    pub fn have_keys(&self) -> bool {
+        self.trust.is_proof()
     }
 
     /// Dials a neighbour now, unless that is done or under way.
@@ -90,13 +96,15 @@ impl Links {
             State::Ended => {}
         }
         link.state = State::Dialling;
+        let options = self.trust.dialling(&server.name);
         let dialled = Dialled {
             neighbour: id,
             name: server.name.clone(),
+            tls: options.tls.is_some(),
             lines: LineReceiver::raw(PEER_LINE_MAX_BYTES),
             liveness: Liveness::new(io.now()),
         };
-        io.connect_tcp(&server.host, server.port, ConnectOptions::default(), Box::new(dialled));
+        io.connect_tcp(&server.host, server.port, options, Box::new(dialled));
     }
 
     /// Sends each link what it lacks, as far as its output has room.
@@ -131,15 +139,6 @@ impl Links {
         let heard_from = link.heard.is_some();
         Some(LinkStatus { state, backlog: herd.backlog(id), heard_from })
     }
-
-    /// Whether a connection from `peer` may introduce itself as this neighbour. The place for a proof
-    /// of identity: today a neighbour's address is believed, which is why plain links must not leave
-    /// the machine.
-    fn admits(&self, id: NeighbourId, peer: Peer) -> bool {
-        let Peer::Tcp(from) = peer else { return false };
-        let from = from.ip().to_canonical();
-        self.links.get(id.index()).is_some_and(|link| link.addresses.contains(&from))
-    }
 }
 
 impl Link {
@@ -155,20 +154,21 @@ impl Link {
 }
 
 impl Server {
-    /// Somebody says that it is a neighbour. Its address has to be one of that neighbour's; its port
-    /// is not looked at, since it is the system's choice.
+    /// Somebody says that it is a neighbour, on the connection `me`. The error says why it is not
+    /// believed.
     pub fn hello_received(
         &mut self,
-        peer: Peer,
+        me: Token,
         version: u64,
-        name: &[u8],
+        said: &[u8],
         identity: u64,
+        io: &Io<Self>,
     ) -> Result<NeighbourId, String> {
         // A name that no neighbour has is refused below, in better words.
-        if self.herd.neighbour_named(name).is_some_and(|id| !self.links.admits(id, peer)) {
-            return Err(format!("{} does not live at that address", Text(name)));
+        if let Some(id) = self.herd.neighbour_named(said) {
+            self.links.trust.admits(id, name(&self.herd, id), me, io)?;
         }
-        self.herd.hello_received(version, name, identity).map_err(|refusal| refusal.to_string())
+        self.herd.hello_received(version, said, identity).map_err(|refusal| refusal.to_string())
     }
 }
 
@@ -176,6 +176,7 @@ impl Server {
 struct Dialled {
     neighbour: NeighbourId,
     name: String,
+    tls: bool,
     lines: LineReceiver,
     liveness: Liveness,
 }
@@ -191,6 +192,13 @@ impl Protocol<Server> for Dialled {
 
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         self.liveness.heard(cx.io.now());
+        if !self.tls && data.first() == Some(&TLS_ALERT) {
+            log::warn!(
+                "link to {} is cut: it answers in TLS, and this server was started without --keys",
+                self.name
+            );
+            return cx.io.abort_connection(me);
+        }
         while let Some(input) = self.lines.next(&mut data) {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
             log::log!(level_of(line), "{} > {}", self.name, Text(line));
@@ -211,7 +219,8 @@ impl Protocol<Server> for Dialled {
                     }
                 }
                 Err(nonsense) => {
-                    log::warn!("link to {} is cut: {nonsense}: {}", self.name, Text(line));
+                    let (name, meaning) = (&self.name, meaning(line));
+                    log::warn!("link to {name} is cut: {nonsense}{meaning}: {}", Text(line));
                     return cx.io.abort_connection(me);
                 }
             }
@@ -240,7 +249,12 @@ impl Protocol<Server> for Dialled {
         if was_up {
             log::warn!("link to {name} is down: {why}; dialling again in {next} ms");
         } else {
-            log::info!("{name} cannot be reached: {why}; dialling again in {next} ms");
+            let hint = if self.tls && matches!(why, Reason::Tls(_)) {
+                " (does it have keys, of the same authority?)"
+            } else {
+                ""
+            };
+            log::info!("{name} cannot be reached: {why}{hint}; dialling again in {next} ms");
         }
     }
 }
@@ -363,6 +377,16 @@ fn beat(
             log::warn!("link with {name} is cut: not a word from it for too long");
             io.abort_connection(me);
         }
+    }
+}
+
+/// What nonsense most likely means: our own HELLO comes back as an invalid command does.
+fn meaning(line: &[u8]) -> &'static str {
+    if line.starts_with(b"? HELLO ") {
+        "; it does not believe that this server is its neighbour, and its log says why (do both have keys, of \
+         the same authority, and the same topology?)"
+    } else {
+        ""
     }
 }
 

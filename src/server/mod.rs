@@ -3,18 +3,20 @@
 //! The only part that knows both sides: sockets through `reactor`, meaning through `wire` and `herd`.
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
-//! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] (neighbours),
-//! [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local socket), [`logging`]. [`stand_in`] is another
-//! application on the same reactor.
+//! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
+//! (neighbours), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
+//! socket), [`logging`], [`expiry`]. [`stand_in`] is another application on the same reactor.
 
 pub mod client;
 pub mod control;
+pub mod expiry;
 pub mod journal;
 pub mod link;
 pub mod logging;
 pub mod places;
 pub mod replies;
 pub mod stand_in;
+pub mod trust;
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,6 +25,7 @@ use crate::herd::links::NeighbourId;
 use crate::herd::{FORGET_STEP_CLIENTS, Herd};
 use crate::reactor::{Application, Io, Signal, Target};
 use crate::wire::time::Nanos;
+use expiry::Expiry;
 use journal::{Journal, JournalEvent};
 use link::Links;
 use logging::{Log, LogEvent};
@@ -57,6 +60,8 @@ pub enum Event {
     IdleOver,
     /// To the application: this question has had all its time.
     QuestionOver(u64),
+    /// To the application: see how long the certificate is still valid.
+    LookAtExpiry,
     /// To the application: news of the log.
     Log(LogEvent),
     /// To the application: news of the journal.
@@ -87,6 +92,8 @@ pub struct Server {
     pub started: Nanos,
     /// Clients connected now.
     pub clients: usize,
+    /// The end of its certificate, if it has one.
+    pub expiry: Option<Expiry>,
 }
 
 impl Application for Server {
@@ -97,6 +104,7 @@ impl Application for Server {
             Event::Dial(neighbour) => self.links.dial(&self.herd, neighbour, io),
             Event::QuestionOver(id) => self.places.question_over(id, io),
             Event::Log(event) => self.log.event_received(event),
+            Event::LookAtExpiry => self.look_at_expiry(io),
             Event::Journal(event) => {
                 if let Some(journal) = &mut self.journal {
                     journal.event_received(event, io);
@@ -136,6 +144,13 @@ impl Application for Server {
 }
 
 impl Server {
+    /// Warns of the end of the certificate when it is near; to be called at the start, and then by itself.
+    pub fn look_at_expiry(&mut self, io: &mut Io<Self>) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.look(self.herd.name(), io);
+        }
+    }
+
     /// Forgets clients whose time is over, and arranges to be called again. To be called once at the
     /// start, before a journal is replayed, where clients are to be forgotten at all.
     pub fn forget(&mut self, io: &mut Io<Self>) {
@@ -156,4 +171,36 @@ pub fn unix_nanos(moment: SystemTime) -> Nanos {
 /// A random number, from the seed that the standard library gives each of its hash maps.
 pub fn random() -> u64 {
     RandomState::new().hash_one(0u8)
+}
+
+/// A server without neighbours, keys, log or upstream, for tests.
+#[cfg(test)]
+pub(crate) fn alone() -> Server {
+    use crate::herd::Settings;
+    use crate::herd::topology::Topology;
+    use crate::reactor::TlsClient;
+    use crate::wire::http::request::Url;
+    use places::upstream::Upstream;
+    use trust::Trust;
+
+    let (topology, _) = Topology::parse("test", "Solo 127.0.0.1:1\n").unwrap();
+    let me = topology.by_name(b"Solo").unwrap();
+    let herd = Herd::new(topology, me, 1, Settings::default());
+    let places = places::Config {
+        upstream: Upstream::Google,
+        url: Url::parse("https://127.0.0.1:1").unwrap(),
+        tls: TlsClient::web().unwrap(),
+        key: None,
+        question_timeout: places::QUESTION_TIMEOUT,
+    };
+    Server {
+        links: Links::new(&herd, Trust::Addresses(Vec::new())),
+        herd,
+        places: Places::new(places),
+        journal: None,
+        log: Log::nowhere(),
+        started: 0,
+        clients: 0,
+        expiry: None,
+    }
 }

@@ -20,7 +20,7 @@
 use super::decimal::{parse_u64, write_integer};
 use super::line::LINE_MAX_BYTES;
 use super::location::{Location, parse_location};
-use super::scan::find_white_space;
+use super::scan::{find_white_space, is_white_space};
 use super::time::{Nanos, parse_difference, parse_time, write_difference};
 
 /// The version of the link's lines that this program speaks.
@@ -84,6 +84,12 @@ impl AtLine<'_> {
     pub fn server_time(&self) -> Nanos {
         self.time + self.difference
     }
+}
+
+/// Whether a line, from anybody, begins with a word of links: what a client's line is looked at for.
+pub fn has_peer_word(line: &[u8]) -> bool {
+    let word = line.split(|byte| is_white_space(*byte)).find(|word| !word.is_empty());
+    matches!(word, Some(b"AT" | b"MARK" | b"HERE" | b"HELLO" | b"RESUME"))
 }
 
 /// Reads a line of a link, without its LF; `None` for nonsense.
@@ -351,6 +357,16 @@ mod tests {
             "IAMAT kiwi +34.068930-118.445127 1479413884.392014450",
         ] {
             assert_eq!(parsed(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_links_are_known_in_any_client_s_line() {
+        for line in ["AT", "AT x", " \tAT\x0bx", "HELLO 1 Alford", "RESUME", "MARK 1", "HERE\r"] {
+            assert!(has_peer_word(line.as_bytes()), "{line}");
+        }
+        for line in ["", " ", "at x", "ATx", "xAT", "x AT", "IAMAT AT +1+1 1", "WHATSAT AT 1 1"] {
+            assert!(!has_peer_word(line.as_bytes()), "{line}");
         }
     }
 

@@ -124,6 +124,14 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     }
 }
 
+/// The inverse of [`civil_date`]: days from 1970-01-01, negative before it. The month is 1 to 12; a day
+/// past the month's last counts on into the next month.
+pub(super) fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
 fn signed(number: Unsigned, negative: bool) -> Nanos {
     let magnitude = Nanos::from(number.whole) * NANOS_PER_SECOND + Nanos::from(number.fraction);
     if negative { -magnitude } else { magnitude }
@@ -289,6 +297,8 @@ mod tests {
             for (month, length) in (1..).zip(lengths) {
                 for day in 1..=length {
                     assert_eq!(civil_date(day_number), (year, month, day));
+                    let [year, month, day] = [year, month, day].map(|n| i64::try_from(n).unwrap());
+                    assert_eq!(days_since_1970(year, month, day).unsigned_abs(), day_number);
                     day_number += 1;
                 }
             }

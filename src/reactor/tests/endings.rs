@@ -252,3 +252,20 @@ fn hundreds_of_real_connections_come_and_go() {
     }
     assert!(bench.reactor.handlers.len() <= MANY + 1, "slots are used again");
 }
+
+#[test]
+fn what_an_end_changes_does_not_wait_for_the_next_event_to_be_handed_on() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::new("server"));
+    let client = Client::connect(address);
+    bench.until_heard("server: made");
+    bench.until_quiet();
+    bench.app().at_turn_end = Some(|notes, _| notes.note("app", "turn end"));
+    drop(client);
+    bench.until_heard("server: lost, closed in order");
+    assert_eq!(bench.heard().last().unwrap(), "server: lost, closed in order");
+    assert!(bench.io().is_busy());
+    bench.advance();
+    assert_eq!(bench.heard(), ["app: turn end"]);
+    assert!(!bench.io().is_busy());
+}

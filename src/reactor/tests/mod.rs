@@ -10,6 +10,7 @@ mod accepting;
 mod client;
 mod closing;
 mod connecting;
+mod either;
 mod endings;
 mod flow;
 mod later;

@@ -10,23 +10,23 @@ use super::*;
 const ALERT: u8 = 21;
 
 fn listening(tls: &TlsServer) -> ListenOptions {
-    ListenOptions { tls: Some(tls.clone()) }
+    ListenOptions { speech: Speech::Tls(tls.clone()) }
 }
 
-fn trusting(tls: &TlsClient) -> ConnectOptions {
+pub(super) fn trusting(tls: &TlsClient) -> ConnectOptions {
     ConnectOptions { tls: Some(tls.clone()), ..ConnectOptions::default() }
 }
 
 /// A peer outside the reactor that speaks TLS.
-struct TlsPeer {
-    socket: Client<TcpStream>,
-    session: TlsSession,
+pub(super) struct TlsPeer {
+    pub socket: Client<TcpStream>,
+    pub session: TlsSession,
     /// How much of what the socket received has been decrypted.
     fed: usize,
-    text: Vec<u8>,
+    pub text: Vec<u8>,
     output: Output,
     /// `close_notify` has come.
-    closed: bool,
+    pub closed: bool,
     failed: Option<String>,
 }
 
@@ -36,17 +36,17 @@ impl TlsPeer {
         Self { socket, session, fed: 0, text, output, closed: false, failed: None }
     }
 
-    fn connect(address: SocketAddr, tls: &TlsClient) -> Self {
+    pub(super) fn connect(address: SocketAddr, tls: &TlsClient) -> Self {
         Self::over(Client::connect(address), TlsSession::client(tls, "localhost").unwrap())
     }
 
-    fn say(&mut self, text: &[u8]) {
+    pub(super) fn say(&mut self, text: &[u8]) {
         self.output.tail(&mut Vec::new()).extend_from_slice(text);
         self.pump_out();
     }
 
     /// Sends as much as the kernel takes.
-    fn pump_out(&mut self) {
+    pub(super) fn pump_out(&mut self) {
         self.session.seal(&mut self.output).unwrap();
         let flushed = self.session.records.flush_to(&mut self.socket.stream);
         assert!(!matches!(flushed, Flushed::Failed(_)), "{flushed:?}");
@@ -64,35 +64,35 @@ impl TlsPeer {
         }
     }
 
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         self.pump_in();
         if self.socket.end.is_none() {
             self.pump_out();
         }
     }
 
-    fn close_notify(&mut self) {
+    pub(super) fn close_notify(&mut self) {
         self.session.send_close_notify();
         self.pump_out();
     }
 }
 
 impl Bench {
-    fn until_heard_while_pumping(&mut self, note: &str, peer: &mut TlsPeer) {
+    pub(super) fn until_heard_while_pumping(&mut self, note: &str, peer: &mut TlsPeer) {
         self.until(note, |bench| {
             peer.pump();
             bench.app().count(note) > 0
         });
     }
 
-    fn until_text(&mut self, peer: &mut TlsPeer, length: usize) {
+    pub(super) fn until_text(&mut self, peer: &mut TlsPeer, length: usize) {
         self.until("text at the TLS peer", |_| {
             peer.pump();
             peer.text.len() >= length
         });
     }
 
-    fn until_tls_end(&mut self, peer: &mut TlsPeer) {
+    pub(super) fn until_tls_end(&mut self, peer: &mut TlsPeer) {
         self.until("the end at the TLS peer", |_| {
             peer.pump();
             peer.socket.end.is_some()

@@ -28,31 +28,31 @@ pub fn only_tls_1_2(tls: &TlsServer) -> TlsServer {
 }
 
 /// One side, what it wants to say and what it has heard.
-struct Side {
-    tls: TlsSession,
+pub(super) struct Side {
+    pub tls: TlsSession,
     output: Output,
-    heard: Vec<u8>,
+    pub heard: Vec<u8>,
     closed: bool,
 }
 
 impl Side {
-    fn new(tls: TlsSession) -> Self {
+    pub fn new(tls: TlsSession) -> Self {
         Self { tls, output: Output::default(), heard: Vec::new(), closed: false }
     }
 
-    fn say(&mut self, text: &[u8]) {
+    pub fn say(&mut self, text: &[u8]) {
         self.output.tail(&mut Vec::new()).extend_from_slice(text);
     }
 
     /// What this side has for the socket now.
-    fn take_records(&mut self) -> Vec<u8> {
+    pub fn take_records(&mut self) -> Vec<u8> {
         self.tls.seal(&mut self.output).unwrap();
         let records = self.tls.records.unsent().to_vec();
         self.tls.records.advance(records.len());
         records
     }
 
-    fn hear(&mut self, bytes: &[u8], piece: usize) {
+    pub fn hear(&mut self, bytes: &[u8], piece: usize) {
         for piece in bytes.chunks(piece) {
             self.closed |= self.tls.receive(piece, &mut self.heard).unwrap();
         }
@@ -65,7 +65,7 @@ fn pair(tls: &(TlsServer, TlsClient), name: &str) -> (Side, Side) {
 }
 
 /// Carries everything over, in pieces, until neither side has more to say.
-fn converse(client: &mut Side, server: &mut Side, piece: usize) {
+pub(super) fn converse(client: &mut Side, server: &mut Side, piece: usize) {
     loop {
         let (there, back) = (client.take_records(), server.take_records());
         if there.is_empty() && back.is_empty() {

@@ -5,14 +5,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::SystemTime;
 
 use super::*;
-use crate::herd::topology::Topology;
-use crate::herd::{Herd, Settings};
-use crate::reactor::{ListenOptions, Now, Reactor, TlsClient};
-use crate::server::link::Links;
-use crate::server::logging::Log;
-use crate::server::places::upstream::Upstream;
-use crate::server::places::{Config, Places, QUESTION_TIMEOUT};
-use crate::wire::http::request::Url;
+use crate::reactor::{ListenOptions, Now, Reactor};
+use crate::server::alone;
 
 /// A server without neighbours, and one client of it.
 struct Scene {
@@ -26,25 +20,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let (topology, _) = Topology::parse("test", "Solo 127.0.0.1:1\n").unwrap();
-        let me = topology.by_name(b"Solo").unwrap();
-        let places = Config {
-            upstream: Upstream::Google,
-            url: Url::parse("https://127.0.0.1:1").unwrap(),
-            tls: TlsClient::web().unwrap(),
-            key: None,
-            question_timeout: QUESTION_TIMEOUT,
-        };
-        let server = Server {
-            herd: Herd::new(topology, me, 1, Settings::default()),
-            links: Links::new(Vec::new()),
-            places: Places::new(places),
-            journal: None,
-            log: Log::nowhere(),
-            started: 0,
-            clients: 0,
-        };
-        let mut reactor = Reactor::new(server).unwrap();
+        let mut reactor = Reactor::new(alone()).unwrap();
         let any_port = (Ipv4Addr::LOCALHOST, 0).into();
         let options = ListenOptions::default();
         let listener = reactor.io().listen_tcp(any_port, options, Box::new(Clients)).unwrap();

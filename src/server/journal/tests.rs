@@ -6,15 +6,9 @@ use std::time::SystemTime;
 
 use super::file::TURN_BYTES_MAX;
 use super::*;
-use crate::herd::Settings;
-use crate::herd::topology::Topology;
-use crate::reactor::{Application, ListenOptions, Now, Reactor, TlsClient};
+use crate::reactor::{Application, ListenOptions, Now, Reactor};
+use crate::server::alone;
 use crate::server::client::Clients;
-use crate::server::link::Links;
-use crate::server::logging::Log;
-use crate::server::places::upstream::Upstream;
-use crate::server::places::{Config, Places, QUESTION_TIMEOUT};
-use crate::wire::http::request::Url;
 
 /// A server with a journal, and its clock.
 struct Scene {
@@ -34,27 +28,9 @@ impl Drop for Scene {
 impl Scene {
     fn new(name: &str, policy: SyncPolicy) -> Self {
         let folder = std::env::temp_dir().join(format!("journal-{}-{name}", std::process::id()));
-        let (topology, _) = Topology::parse("test", "Solo 127.0.0.1:1\n").unwrap();
-        let me = topology.by_name(b"Solo").unwrap();
-        let places = Config {
-            upstream: Upstream::Google,
-            url: Url::parse("https://127.0.0.1:1").unwrap(),
-            tls: TlsClient::web().unwrap(),
-            key: None,
-            question_timeout: QUESTION_TIMEOUT,
-        };
-        let mut herd = Herd::new(topology, me, 1, Settings::default());
-        let journal = Journal::open(&folder, policy, &mut herd).unwrap();
-        let mut reactor = Reactor::new(Server {
-            herd,
-            links: Links::new(Vec::new()),
-            places: Places::new(places),
-            journal: Some(journal),
-            log: Log::nowhere(),
-            started: 0,
-            clients: 0,
-        })
-        .unwrap();
+        let mut server = alone();
+        server.journal = Some(Journal::open(&folder, policy, &mut server.herd).unwrap());
+        let mut reactor = Reactor::new(server).unwrap();
         let any_port = (Ipv4Addr::LOCALHOST, 0).into();
         let options = ListenOptions::default();
         let listener = reactor.io().listen_tcp(any_port, options, Box::new(Clients)).unwrap();

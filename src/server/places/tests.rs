@@ -2,13 +2,10 @@
 //! wait for, on a reactor whose clock is set by hand.
 
 use super::*;
-use crate::herd::topology::Topology;
-use crate::herd::{Herd, Settings};
 use crate::reactor::{
-    Application, Ctx, Factory, ListenOptions, Now, Peer, Protocol, Reactor, TlsServer,
+    Application, Ctx, Factory, ListenOptions, Now, Peer, Protocol, Reactor, Speech, TlsServer,
 };
-use crate::server::link::Links;
-use crate::server::logging::Log;
+use crate::server::alone;
 use crate::wire::decimal::parse_radius;
 
 const GOOGLE: &[u8] =
@@ -108,13 +105,11 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let tls = TlsServer::new(vec![made.cert.der().to_vec()], made.signing_key.serialize_der());
     let mut other = Reactor::new(Other(0)).unwrap();
-    let options = ListenOptions { tls: Some(tls.unwrap()) };
+    let options = ListenOptions { speech: Speech::Tls(tls.unwrap()) };
     let any = "127.0.0.1:0".parse().unwrap();
     let listener = other.io().listen_tcp(any, options, Box::new(Other(0))).unwrap();
     let port = other.io().local_address(listener).unwrap().port();
 
-    let (topology, _) = Topology::parse("here", "Solo 127.0.0.1:1\n").unwrap();
-    let me = topology.by_name(b"Solo").unwrap();
     let config = Config {
         upstream: Upstream::Google,
         url: Url::parse(&format!("https://localhost:{port}")).unwrap(),
@@ -122,16 +117,7 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
         key: None,
         question_timeout: QUESTION_TIMEOUT,
     };
-    let mut server = Reactor::new(Server {
-        herd: Herd::new(topology, me, 1, Settings::default()),
-        links: Links::new(Vec::new()),
-        places: Places::new(config),
-        journal: None,
-        log: Log::nowhere(),
-        started: 0,
-        clients: 0,
-    })
-    .unwrap();
+    let mut server = Reactor::new(Server { places: Places::new(config), ..alone() }).unwrap();
 
     let start = Instant::now();
     // Replies to one who is no connection are dropped.

@@ -15,7 +15,7 @@ use super::gazetteer::Gazetteer;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
     Application, Ctx, DelayedCall, Factory, Io, ListenOptions, Peer, Protocol, Reactor, Reason,
-    Signal, TlsServer, Token,
+    Signal, Speech, TlsServer, Token,
 };
 use crate::server::control::{Controlled, utc};
 use crate::server::logging::{Log, LogEvent, Text};
@@ -96,7 +96,7 @@ impl StandIn {
         let failed = |e: std::io::Error| format!("cannot listen on {listen}: {e}");
         let app = Self { gazetteer, log, address: listen, started: 0, requests: 0 };
         let mut reactor = Reactor::new(app).map_err(failed)?;
-        let options = ListenOptions { tls: Some(tls) };
+        let options = ListenOptions { speech: Speech::Tls(tls) };
         let listener = reactor.io().listen_tcp(listen, options, Box::new(Https)).map_err(failed)?;
         let address = reactor.io().local_address(listener).unwrap_or(listen);
         let started = unix_nanos(reactor.io().wall_clock());
