@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind};
 use mio::net::{TcpListener, UnixListener};
 
 use super::connection::{Connection, Phase};
-use super::io::{Due, Kind, Socket, find};
 use super::limits::{ACCEPT_RETRY, HANDSHAKE_TIMEOUT};
+use super::slots::{Due, Kind, Socket, find};
 use super::tls::TlsSession;
 use super::transport::Stream;
 use super::{Application, Io, Peer, TlsServer, Token};

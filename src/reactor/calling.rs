@@ -5,7 +5,7 @@
 //! steps of a turn.
 
 use super::connection::Phase;
-use super::io::{Birth, Handler, Target};
+use super::slots::{Birth, Handler, Target};
 use super::turn::Reactor;
 use super::{Application, Ctx, Io, Protocol, Token};
 

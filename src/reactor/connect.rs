@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 use super::connection::{Connection, Phase};
-use super::io::{Birth, Handler, Kind, find};
+use super::slots::{Birth, Handler, Kind, find};
 use super::tls::TlsSession;
 use super::transport::Stream;
 use super::{Application, Io, Peer, Protocol, Reason, TlsClient, Token};

@@ -13,8 +13,8 @@ use std::thread;
 use mio::Waker;
 
 use super::Token;
-use super::io::Target;
 use super::limits::{ADDRESSES_MAX, HELPER_QUEUE_MAX};
+use super::slots::Target;
 
 /// What comes back from the thread.
 pub(super) enum Returned<E> {

@@ -14,72 +14,14 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Poll, Waker};
 use slab::Slab;
 
-use super::accept::{Listener, ListenerSocket, Speech};
-use super::connection::{Connection, Phase};
+use super::accept::{Listener, ListenerSocket};
+use super::connection::Phase;
 use super::helper::{Helper, Returned};
-use super::limits::{CONNECTIONS_MAX, DELAY_MAX, HIGH_WATER_BYTES};
+use super::limits::{CONNECTIONS_MAX, HIGH_WATER_BYTES};
 use super::signals::Signals;
+use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
 use super::timers::{DelayedCall, Timers};
-use super::{Application, Factory, Peer, Protocol, Reason, Token};
-
-/// Kernel tokens that name no slot. Generations stop short of them.
-pub(super) const WAKER: mio::Token = mio::Token(usize::MAX);
-pub(super) const SIGNALS: mio::Token = mio::Token(usize::MAX - 1);
-const GENERATIONS_END: u32 = u32::MAX - 1;
-
-/// Who an event is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// [`Application::event_received`].
-    Application,
-    /// [`Protocol::event_received`] of that connection; dropped when it is gone.
-    Connection(Token),
-}
-
-impl From<Token> for Target {
-    fn from(token: Token) -> Self {
-        Self::Connection(token)
-    }
-}
-
-/// What a delayed call does when its time has come.
-pub(super) enum Due<E> {
-    Event(Target, E),
-    /// A connection's present phase has taken too long.
-    PhaseOver(Token),
-    /// Accepting was paused and may try again.
-    AcceptAgain(Token),
-    /// The orderly stop has taken too long.
-    StopNow,
-}
-
-/// One slot of the slab.
-pub(super) struct Socket {
-    pub generation: u32,
-    pub kind: Kind,
-}
-
-pub(super) enum Kind {
-    Listener(Listener),
-    Connection(Connection),
-}
-
-/// What stands in `handlers` at a socket's slot.
-pub(super) enum Handler<A> {
-    Protocol(Box<dyn Protocol<A>>),
-    Factory(Box<dyn Factory<A>>),
-}
-
-/// How far an orderly stop has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopping {
-    No,
-    Asked,
-    /// Listeners are closed; accepted connections are flushing.
-    Accepted,
-    /// Only connections that we made are left, flushing too.
-    Made,
-}
+use super::{Application, Factory, Peer, Protocol, Reason, Speech, Token};
 
 /// What the loop knows of itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,7 +45,7 @@ pub struct ListenOptions {
 pub struct Io<A: Application> {
     pub(super) poll: Poll,
     pub(super) sockets: Slab<Socket>,
-    next_generation: u32,
+    pub(super) next_generation: u32,
     pub(super) now: Instant,
     pub(super) wall: SystemTime,
     pub(super) timers: Timers<Due<A::Event>>,
@@ -133,19 +75,12 @@ pub struct Io<A: Application> {
     pub(super) urgent_writes: VecDeque<Token>,
     pub(super) writes: VecDeque<Token>,
     /// Have written what is withheld, since the application last asked.
-    withheld: Vec<Token>,
+    pub(super) withheld: Vec<Token>,
     /// To be told that they are lost, and freed.
     pub(super) ended: VecDeque<(Token, Reason)>,
     /// The sweep has told some. What they changed is handed on at the end of another turn, which must
     /// not wait for news from outside.
     pub(super) told_after_turn_end: bool,
-}
-
-/// Whether a handler born during a callback is to be told `connection_made` when it moves in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Birth {
-    Silent,
-    Made,
 }
 
 impl<A: Application> Io<A> {
@@ -207,8 +142,6 @@ impl<A: Application> Io<A> {
         let tls = self.connection(token).and_then(|connection| connection.tls.as_ref());
         tls.is_some_and(|tls| tls.peer_is(name))
     }
-
-    // ---- Writing and ending ----
 
     /// Appends to a connection's output; the turn's end sends it. `false`: that connection is gone (or
     /// was asked to go and owes nothing), and the bytes are dropped.
@@ -273,102 +206,11 @@ impl<A: Application> Io<A> {
         }
     }
 
-    // ---- Holding back ----
-
-    /// From now on what is written to this connection stays here until it is released: for replies that
-    /// promise something which is not true yet. It counts as output in every other respect, so whoever
-    /// has too much of it is not read, and the connection does not end before it is sent.
-    pub fn withhold_output(&mut self, token: Token) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.output.withhold();
-        }
-    }
-
-    /// Who has written what is withheld since this was last asked, each with the end of its output. To
-    /// be asked at each turn's end, where any output is withheld at all.
-    pub fn take_withheld(&mut self) -> Vec<(Token, u64)> {
-        let sockets = &mut self.sockets;
-        let with_end = |token: Token| {
-            let connection = find(sockets, token)?;
-            connection.in_withheld = false;
-            Some((token, connection.output.end()))
-        };
-        self.withheld.drain(..).filter_map(with_end).collect()
-    }
-
-    /// Lets go what a connection had written by that end of its output.
-    pub fn release_output(&mut self, token: Token, end: u64) {
-        self.release(token, Some(end));
-    }
-
-    /// Nothing that this connection writes is withheld any more.
-    pub fn stop_withholding_output(&mut self, token: Token) {
-        self.release(token, None);
-    }
-
-    fn release(&mut self, token: Token, end: Option<u64>) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.output.release_to(end);
-            self.queue_flush(token);
-        }
-    }
-
-    /// Stops reading from this connection, until [`Io::resume_producing`].
-    pub fn pause_producing(&mut self, token: Token) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.paused = true;
-        }
-    }
-
-    /// Reads from this connection again. Re-queued here, for no new edge will come for what has
-    /// arrived meanwhile.
-    pub fn resume_producing(&mut self, token: Token) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.paused = false;
-            self.queue_read(token);
-        }
-    }
-
-    /// Declares that this connection's protocol makes output of its own accord. The high-water mark
-    /// then holds back its producing ([`Io::may_produce`]), not its reading, and `resume_producing` is
-    /// told when the output has drained.
-    pub fn register_producer(&mut self, token: Token) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.producer = true;
-            self.queue_read(token);
-        }
-    }
-
-    /// Whether a producer may write more: up, and not above the high-water mark.
-    pub fn may_produce(&self, token: Token) -> bool {
-        self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.choked)
-    }
-
-    /// Whether the connection is not read at present: paused, or above the high-water mark. What its
-    /// peer has sent meanwhile may be waiting unread.
-    pub fn is_held_back(&self, token: Token) -> bool {
-        self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.wants_reading())
-    }
-
-    /// Output not yet with the kernel, bytes.
-    pub fn backlog(&self, token: Token) -> usize {
-        self.connection(token).map_or(0, Connection::backlog)
-    }
-
-    /// Reads and flushes this connection before all that are not urgent.
-    pub fn set_urgent(&mut self, token: Token) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.urgent = true;
-        }
-    }
-
     /// Gives this connection another protocol once the running callback has returned. The new one is
     /// told `connection_made`; the old one is dropped without a word.
     pub fn switch_protocol(&mut self, token: Token, protocol: Box<dyn Protocol<A>>) {
         self.births.push_back((token, Handler::Protocol(protocol), Birth::Made));
     }
-
-    // ---- Later, elsewhere, and to others ----
 
     /// Delivers `event` after `delay`.
     pub fn call_later(
@@ -405,8 +247,6 @@ impl<A: Application> Io<A> {
         let target = target.into();
         self.helper.defer(Box::new(move || Returned::Event(target, job())))
     }
-
-    // ---- Listening, signals, stopping ----
 
     /// Listens on `address` (port 0: the system chooses one). The error is the system's, or that a stop
     /// is under way.
@@ -470,125 +310,5 @@ impl<A: Application> Io<A> {
     /// Whether a stop is under way: nothing new should be begun.
     pub fn is_stopping(&self) -> bool {
         self.stopping != Stopping::No
-    }
-
-    // ---- For the turn, `connect.rs` and `accept.rs` ----
-
-    pub(super) fn connection(&self, token: Token) -> Option<&Connection> {
-        match self.sockets.get(token.slot()) {
-            Some(Socket { generation, kind: Kind::Connection(connection) })
-                if *generation == token.generation() =>
-            {
-                Some(connection)
-            }
-            _ => None,
-        }
-    }
-
-    /// The name that the next socket will get.
-    pub(super) fn next_token(&self) -> Token {
-        Token::new(self.sockets.vacant_key(), self.next_generation)
-    }
-
-    pub(super) fn keep(&mut self, kind: Kind) -> Token {
-        let generation = self.next_generation;
-        self.next_generation = (generation + 1) % GENERATIONS_END;
-        Token::new(self.sockets.insert(Socket { generation, kind }), generation)
-    }
-
-    fn keep_listener(&mut self, listener: Listener, factory: Box<dyn Factory<A>>) -> Token {
-        let token = self.keep(Kind::Listener(listener));
-        self.births.push_back((token, Handler::Factory(factory), Birth::Silent));
-        token
-    }
-
-    /// A listener that came after the others were closed would keep the loop from ever ending.
-    fn refuse_when_stopping(&self) -> io::Result<()> {
-        if self.is_stopping() { Err(io::Error::other("this server is stopping")) } else { Ok(()) }
-    }
-
-    /// Queues a connection for reading, if it has something and somebody wants it.
-    pub(super) fn queue_read(&mut self, token: Token) {
-        let connection = self.connection(token);
-        let wanted = |c: &Connection| c.readable && c.wants_reading();
-        if connection.is_some_and(wanted) {
-            self.mark_ready(token);
-        }
-    }
-
-    /// Queues a connection for reading, unless it stands there already.
-    pub(super) fn mark_ready(&mut self, token: Token) {
-        let connection = find(&mut self.sockets, token).filter(|c| !c.in_ready);
-        if let Some(connection) = connection {
-            connection.in_ready = true;
-            let urgent = connection.urgent;
-            if urgent { &mut self.urgent_ready } else { &mut self.ready }.push_back(token);
-        }
-    }
-
-    pub(super) fn queue_flush(&mut self, token: Token) {
-        let connection = find(&mut self.sockets, token).filter(|c| !c.in_writes);
-        if let Some(connection) = connection {
-            connection.in_writes = true;
-            let urgent = connection.urgent;
-            if urgent { &mut self.urgent_writes } else { &mut self.writes }.push_back(token);
-        }
-    }
-
-    /// When `delay` will be over.
-    fn after(&self, delay: Duration) -> Instant {
-        self.now.checked_add(delay.min(DELAY_MAX)).unwrap_or(self.now)
-    }
-
-    /// Gives the present phase a time limit, in place of the one before.
-    pub(super) fn limit_phase(&mut self, token: Token, limit: Duration) {
-        self.clear_limit(token);
-        let call = self.timers.add(self.after(limit), Due::PhaseOver(token));
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.timer = Some(call);
-        }
-    }
-
-    pub(super) fn clear_limit(&mut self, token: Token) {
-        if let Some(call) = find(&mut self.sockets, token).and_then(|c| c.timer.take()) {
-            self.timers.cancel(call);
-        }
-    }
-
-    /// The only way to the sweep: whatever ends a connection comes through here, once.
-    pub(super) fn end(&mut self, token: Token, why: Reason) {
-        let Some(connection) = find(&mut self.sockets, token) else { return };
-        if connection.phase != Phase::Ended {
-            connection.phase = Phase::Ended;
-            self.clear_limit(token);
-            self.ended.push_back((token, why));
-        }
-    }
-
-    /// Whether the loop has something to do without waiting for the kernel.
-    pub(super) fn is_busy(&self) -> bool {
-        !(self.urgent_ready.is_empty()
-            && self.ready.is_empty()
-            && self.posted.is_empty()
-            && self.drained.is_empty()
-            && self.births.is_empty()
-            && self.urgent_writes.is_empty()
-            && self.writes.is_empty()
-            && self.ended.is_empty()
-            && !self.told_after_turn_end
-            && self.stopping != Stopping::Asked)
-    }
-}
-
-/// The connection of that name, if it still is. A function of the slab alone, so that the other fields
-/// of `Io` stay free for use beside what it returns.
-pub(super) fn find(sockets: &mut Slab<Socket>, token: Token) -> Option<&mut Connection> {
-    match sockets.get_mut(token.slot()) {
-        Some(Socket { generation, kind: Kind::Connection(connection) })
-            if *generation == token.generation() =>
-        {
-            Some(connection)
-        }
-        _ => None,
     }
 }

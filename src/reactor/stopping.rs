@@ -4,8 +4,8 @@
 //! those that we made, because a reply may still depend on what they bring. Called at the end of each
 //! turn, and once by a delayed call when all this takes too long.
 
-use super::io::{Due, Handler, Kind, Socket, Stopping, find};
 use super::limits::STOP_TIMEOUT;
+use super::slots::{Due, Handler, Kind, Socket, Stopping, find};
 use super::turn::Reactor;
 use super::{Application, Reason, Token};
 

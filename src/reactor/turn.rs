@@ -17,12 +17,12 @@ use super::accept::Accepted;
 use super::calling::call_open;
 use super::connection::{Data, Phase};
 use super::helper::Returned;
-use super::io::{Due, Handler, SIGNALS, WAKER, find};
 use super::limits::{
     ACCEPT_BUDGET, EVENTS_PER_TURN, HANDSHAKE_TIMEOUT, LINGER, LOSE_TIMEOUT, READ_BUDGET_BYTES,
     TURN_READ_BUDGET_BYTES,
 };
 use super::signals::Signals;
+use super::slots::{Due, Handler, SIGNALS, WAKER, find};
 use super::transport::Stream;
 use super::{Application, Ctx, Io, Reason, Token};
 

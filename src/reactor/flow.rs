@@ -1,0 +1,97 @@
+//! Holding back: input that nobody wants yet, output that must not leave yet, and who goes first.
+//!
+//! The part of [`Io`] by which handlers steer the flow of a connection. Reading stops of itself above the
+//! high-water mark; everything else here is asked for. Called by handlers.
+
+use super::connection::{Connection, Phase};
+use super::slots::find;
+use super::{Application, Io, Token};
+
+impl<A: Application> Io<A> {
+    /// From now on what is written to this connection stays here until it is released: for replies that
+    /// promise something which is not true yet. It counts as output in every other respect, so whoever
+    /// has too much of it is not read, and the connection does not end before it is sent.
+    pub fn withhold_output(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.output.withhold();
+        }
+    }
+
+    /// Who has written what is withheld since this was last asked, each with the end of its output. To
+    /// be asked at each turn's end, where any output is withheld at all.
+    pub fn take_withheld(&mut self) -> Vec<(Token, u64)> {
+        let sockets = &mut self.sockets;
+        let with_end = |token: Token| {
+            let connection = find(sockets, token)?;
+            connection.in_withheld = false;
+            Some((token, connection.output.end()))
+        };
+        self.withheld.drain(..).filter_map(with_end).collect()
+    }
+
+    /// Lets go what a connection had written by that end of its output.
+    pub fn release_output(&mut self, token: Token, end: u64) {
+        self.release(token, Some(end));
+    }
+
+    /// Nothing that this connection writes is withheld any more.
+    pub fn stop_withholding_output(&mut self, token: Token) {
+        self.release(token, None);
+    }
+
+    fn release(&mut self, token: Token, end: Option<u64>) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.output.release_to(end);
+            self.queue_flush(token);
+        }
+    }
+
+    /// Stops reading from this connection, until [`Io::resume_producing`].
+    pub fn pause_producing(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.paused = true;
+        }
+    }
+
+    /// Reads from this connection again. Re-queued here, for no new edge will come for what has
+    /// arrived meanwhile.
+    pub fn resume_producing(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.paused = false;
+            self.queue_read(token);
+        }
+    }
+
+    /// Declares that this connection's protocol makes output of its own accord. The high-water mark
+    /// then holds back its producing ([`Io::may_produce`]), not its reading, and `resume_producing` is
+    /// told when the output has drained.
+    pub fn register_producer(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.producer = true;
+            self.queue_read(token);
+        }
+    }
+
+    /// Whether a producer may write more: up, and not above the high-water mark.
+    pub fn may_produce(&self, token: Token) -> bool {
+        self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.choked)
+    }
+
+    /// Whether the connection is not read at present: paused, or above the high-water mark. What its
+    /// peer has sent meanwhile may be waiting unread.
+    pub fn is_held_back(&self, token: Token) -> bool {
+        self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.wants_reading())
+    }
+
+    /// Output not yet with the kernel, bytes.
+    pub fn backlog(&self, token: Token) -> usize {
+        self.connection(token).map_or(0, Connection::backlog)
+    }
+
+    /// Reads and flushes this connection before all that are not urgent.
+    pub fn set_urgent(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.sockets, token) {
+            connection.urgent = true;
+        }
+    }
+}
