@@ -48,6 +48,27 @@ fn clients_speak_tls_or_plain_text_on_the_same_port() {
 }
 
 #[test]
+fn replies_and_links_over_tls_wait_for_the_journal_and_then_come() {
+    let mut herd = Herd::new(PAIR).with_keys();
+    let arguments = herd.arguments.clone();
+    for name in ["Left", "Right"] {
+        let journal = herd.folder.path(&format!("journal-{name}")).to_str().unwrap().to_owned();
+        herd.arguments.clone_from(&arguments);
+        herd.arguments.extend(["--journal", &journal, "--sync", "always"].map(str::to_owned));
+        herd.start_one(name);
+    }
+    herd.wait_until_linked("Left");
+    let mut client = herd.tls("Left", None);
+    for time in 1..20 {
+        let reply = client.ask(&format!("IAMAT kiwi +1-1 {time}")).unwrap();
+        assert!(reply.starts_with("AT Left +"), "{reply}");
+        eventually("Right has it too", || {
+            (herd.wait_until_known("Right", "kiwi") == reply).then_some(())
+        });
+    }
+}
+
+#[test]
 fn openssl_s_client_is_served_like_anybody() {
     let mut herd = Herd::new(ALONE).with_keys();
     herd.start_all();
