@@ -133,7 +133,8 @@
 //!
 //! # Reading order
 //!
-//! `protocol.rs` (the nouns), `turn.rs` (the seven steps), `io.rs` (what a handler may ask for),
+//! `protocol.rs` (the nouns), `turn.rs` (the seven steps), `io.rs` and `flow.rs` (what a handler may ask
+//! for),
 //! `calling.rs` (how a handler is called), `connection.rs` and `transport.rs` (one connection), then as you
 //! like: `accept.rs`, `connect.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`, `tls.rs`, `token.rs`, `limits.rs`.
 
