@@ -13,11 +13,15 @@ pub const HEARTBEAT_AFTER: Duration = Duration::from_millis(1_500);
 /// enough to be noticed within 10 s.
 pub const LOST_AFTER: Duration = Duration::from_secs(8);
 
+/// Between the suspicion that a link is lost and the second look: time enough to read what may lie there.
+pub const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
+
 /// When a link was last heard from and last told something.
 #[derive(Clone, Copy, Debug)]
 pub struct Liveness {
     heard_at: Instant,
     told_at: Instant,
+    suspected: bool,
 }
 
 /// What has to be done for a link now.
@@ -34,12 +38,20 @@ pub enum Due {
 impl Liveness {
     /// A link that is born now.
     pub fn new(now: Instant) -> Liveness {
-        Liveness { heard_at: now, told_at: now }
+        Liveness { heard_at: now, told_at: now, suspected: false }
     }
 
     /// Something was read from the other side.
     pub fn heard(&mut self, now: Instant) {
         self.heard_at = now;
+        self.suspected = false;
+    }
+
+    /// The other side seems [`Due::Lost`]. That is no more than a suspicion the first time: it may be this
+    /// server that was held up, with the other's heartbeats still unread. Answers whether it was
+    /// suspected before and has not been heard since, so that the link may be cut.
+    pub fn suspect(&mut self) -> bool {
+        std::mem::replace(&mut self.suspected, true)
     }
 
     /// Something was written to the other side.
@@ -67,6 +79,17 @@ mod tests {
     /// A moment before and the moment of something that is due `after` the start.
     fn around(start: Instant, after: Duration) -> (Instant, Instant) {
         (start + after.saturating_sub(Duration::from_millis(1)), start + after)
+    }
+
+    #[test]
+    fn silence_is_looked_at_twice_and_a_word_in_between_clears_the_suspicion() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start);
+        assert!(!liveness.suspect());
+        assert!(liveness.suspect());
+        liveness.heard(start);
+        assert!(!liveness.suspect());
+        assert!(LOST_AFTER + SECOND_LOOK_AFTER < Duration::from_secs(10));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) const GENERATIONS_END: u32 = u32::MAX - 1;
 pub enum Target {
     /// [`Application::event_received`](super::Application::event_received).
     Application,
-    /// [`Protocol::event_received`](super::Protocol::event_received) of that connection; dropped when it is gone.
+    /// [`Protocol::event_received`] of that connection; dropped when it is gone.
     Connection(Token),
 }
 

@@ -13,7 +13,7 @@ use super::{Event, Server, random};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
 use crate::herd::links::{Answer, NeighbourId, Pumped, ResumedFrom, Taken};
-use crate::herd::liveness::{Due, Liveness};
+use crate::herd::liveness::{Due, Liveness, SECOND_LOOK_AFTER};
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{Ctx, DelayedCall, Io, Protocol, Reason, Target, Token};
 use crate::wire::line::{Input, LineReceiver};
@@ -373,6 +373,9 @@ fn beat(
             io.call_later(moment.saturating_duration_since(now), me, Event::Beat);
         }
         Due::Heartbeat => {}
+        Due::Lost if !liveness.suspect() => {
+            io.call_later(SECOND_LOOK_AFTER, me, Event::Beat);
+        }
         Due::Lost => {
             log::warn!("link with {name} is cut: not a word from it for too long");
             io.abort_connection(me);
