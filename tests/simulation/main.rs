@@ -1,0 +1,143 @@
+//! Whole herds in one process, on a network, disks and clocks that are made up, with faults of every
+//! kind; and what must hold all the same.
+//!
+//! The servers are the real `herd` core; what is played is everything around it. Each choice comes from
+//! one seed, so a seed that fails is printed and replays exactly:
+//!
+//! ```text
+//! HERD_SEED=7 cargo test --test simulation whatever_dies      # that one alone
+//! HERD_SEED=7 HERD_TRACE=1 cargo test …                        # and everything that happens in it
+//! HERD_SEEDS=20 cargo test --test simulation                   # 20 times as many
+//! ```
+//!
+//! # What is promised
+//!
+//! *Held* means: found by a WHATSAT. A report is a *record* when it was newer than what the server that
+//! heard it held; any other gets its reply and changes nothing. *At rest* means: the network has healed,
+//! all servers run, nobody reports, and nothing is on its way.
+//!
+//! 1. A herd comes to rest: within a bounded number of events, every link is up and has nothing left to
+//!    say. Over one connection a record is told once, and never to the server that it was learned from,
+//!    as long as that one has not started anew. Where nothing was cut, a record has crossed each edge of
+//!    the topology at most once in each direction.
+//! 2. At rest all servers hold the same, byte for byte, and only what some server once made of a report.
+//!    No server holds less than any server held when the network healed.
+//! 3. Where no server has died, that is each client's greatest record of all.
+//! 4. Under `--sync always`, what a client got a reply for stays: a server that dies, its machine too,
+//!    comes back with a record at least as great as each one that it has replied to, and at least as new
+//!    as each report. At rest the same goes for all servers and all replies. It does not go for what
+//!    only a lost or spoilt disk had: then the greatest is left of what the other disks had for certain.
+//! 5. Under any `--sync`, whatever damage is done to a journal, 1 and 2 hold: a resume mark never vouches
+//!    for what is lost. A server that comes back is sent what it missed, and nothing that it had.
+//! 6. What was not heard for as long as `--forget-after` is forgotten by all, and stays so after
+//!    restarts. Where clocks agree, all servers forget it at once.
+//! 7. The change log, what waits in a link's output, and the journal stay in proportion to the clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod connection;
+mod disk;
+mod faults;
+mod ledger;
+mod links;
+mod plan;
+mod random;
+mod server;
+mod verdict;
+mod world;
+
+use plan::{Plan, Sync, Theme, Trouble};
+use random::Random;
+use world::World;
+
+/// Prints how to play a seed again when it fails.
+struct Announce(u64, &'static str, Plan);
+
+impl Drop for Announce {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Announce(seed, test, plan) = self;
+            eprintln!("to see it again: HERD_SEED={seed} cargo test --test simulation {test}");
+            eprintln!("it is --sync {:?} with {:?} on\n{}", plan.sync, plan.trouble, plan.topology);
+        }
+    }
+}
+
+/// Plays as many seeds, each until the herd has come to rest, and then what is left to see.
+fn with_seeds(test: &'static str, seeds: u64, theme: Theme, and_then: impl Fn(&mut World)) {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let all = match number("HERD_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..seeds * number("HERD_SEEDS").unwrap_or(1),
+    };
+    for seed in all {
+        let mut random = Random::new(seed);
+        let plan = Plan::new(theme, seed, &mut random);
+        let _announce = Announce(seed, test, plan.clone());
+        let mut world = World::new(plan, random);
+        world.run_until(world.plan.run);
+        world.settle();
+        and_then(&mut world);
+    }
+}
+
+const DELAYS: Theme =
+    Theme { trouble: Trouble::Delays, syncs: &[Sync::Never], forgetting: false, busy: false };
+
+#[test]
+fn an_update_crosses_each_edge_once_and_never_goes_back() {
+    with_seeds("an_update_crosses_each_edge_once_and_never_goes_back", 300, DELAYS, |world| {
+        world.assert_nothing_is_lost();
+        world.assert_each_edge_is_crossed_once();
+    });
+}
+
+#[test]
+fn whatever_is_cut_or_stopped_the_greatest_record_wins() {
+    let theme = Theme { trouble: Trouble::Cuts, ..DELAYS };
+    with_seeds("whatever_is_cut_or_stopped_the_greatest_record_wins", 500, theme, |world| {
+        world.assert_nothing_is_lost();
+    });
+}
+
+#[test]
+fn whatever_dies_a_reply_is_kept() {
+    let theme = Theme { trouble: Trouble::Deaths, syncs: &[Sync::Always], ..DELAYS };
+    with_seeds("whatever_dies_a_reply_is_kept", 1_500, theme, |world| {
+        world.stop_all_and_start();
+        world.assert_only_what_was_missed_is_sent();
+    });
+}
+
+#[test]
+fn whatever_is_lost_what_survives_is_known_everywhere() {
+    let syncs = &[Sync::Always, Sync::Second, Sync::Never];
+    let theme = Theme { trouble: Trouble::SpoiltJournals, syncs, ..DELAYS };
+    with_seeds("whatever_is_lost_what_survives_is_known_everywhere", 1_500, theme, |world| {
+        world.stop_all_and_start();
+    });
+}
+
+#[test]
+fn what_is_forgotten_does_not_come_back() {
+    let syncs = &[Sync::Always, Sync::Never];
+    let theme = Theme { trouble: Trouble::Deaths, syncs, forgetting: true, ..DELAYS };
+    with_seeds("what_is_forgotten_does_not_come_back", 500, theme, |world| {
+        world.stop_all_and_start();
+        world.now += world.plan.forget_after.unwrap() + 2 * world.plan.skew + 1;
+        world.forget_everywhere(usize::MAX);
+        world.assert_all_know(0);
+        world.stop_all_and_start();
+        world.assert_all_know(0);
+        world.report(0);
+        world.settle();
+        world.assert_all_know(1);
+    });
+}
+
+#[test]
+fn a_busy_herd_stays_within_its_bounds() {
+    let theme = Theme { syncs: &[Sync::Always, Sync::Never], busy: true, ..DELAYS };
+    with_seeds("a_busy_herd_stays_within_its_bounds", 2, theme, |world| {
+        world.assert_nothing_is_lost();
+    });
+}

@@ -1,0 +1,118 @@
+//! What a seed plays: which herd, which faults, how long, and what the servers' disks promise.
+
+use std::fmt::Write as _;
+
+use herd::wire::time::Nanos;
+
+use super::random::Random;
+
+/// Milliseconds of the world's time.
+pub type Ms = u64;
+
+const KNOWN_TOPOLOGIES: [&str; 3] = [
+    include_str!("../../topology.txt"),
+    include_str!("../topologies/bolden.txt"),
+    include_str!("../topologies/farmar.txt"),
+];
+
+/// One herd in so many is a large one, since those take as much time as all others together.
+const LARGE_ONE_IN: u64 = 60;
+
+/// When the servers' journals are synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Replies wait for it.
+    Always,
+    /// Each second.
+    Second,
+    /// When the machine likes.
+    Never,
+}
+
+/// How bad it gets; each kind includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// What is said arrives late, and in another order than what others say.
+    Delays,
+    /// Edges are cut and heal, servers stop for a while, clocks are wrong and are set.
+    Cuts,
+    /// Servers and their machines die, at the worst moment too, and come back; disks are full.
+    Deaths,
+    /// A server may come back without its journal, or with one that its disk has spoilt.
+    SpoiltJournals,
+}
+
+/// What a test is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Theme {
+    pub trouble: Trouble,
+    pub syncs: &'static [Sync],
+    /// Clients are forgotten after a while.
+    pub forgetting: bool,
+    /// Clients report all the time, and for long.
+    pub busy: bool,
+}
+
+/// One seed's world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub topology: String,
+    pub sync: Sync,
+    pub trouble: Trouble,
+    pub clients: u64,
+    /// How long reports and faults go on.
+    pub run: Ms,
+    /// On average, how long from one report to the next, and from one fault to the next.
+    pub report_every: Ms,
+    pub fault_every: Ms,
+    /// How wrong a server's clock may be, to either side.
+    pub skew: Ms,
+    pub forget_after: Option<Ms>,
+}
+
+impl Plan {
+    pub fn new(theme: Theme, seed: u64, random: &mut Random) -> Plan {
+        let large = random.one_in(LARGE_ONE_IN) && !theme.busy;
+        let topology = match usize::try_from(seed % 8).unwrap() {
+            known if known < KNOWN_TOPOLOGIES.len() && !large => KNOWN_TOPOLOGIES[known].to_owned(),
+            _ if large => random_topology(random, 20, 50),
+            _ => random_topology(random, 5, 8),
+        };
+        Plan {
+            topology,
+            sync: random.pick(theme.syncs),
+            trouble: theme.trouble,
+            clients: random.between(1, 6),
+            run: if theme.busy { 60_000 } else { random.between(5_000, 25_000) },
+            report_every: if theme.busy { 4 } else { random.between(100, 400) },
+            fault_every: random.between(300, 2_000),
+            skew: random.pick(if theme.forgetting { &[0, 1_000] } else { &[0, 1_000, 100_000] }),
+            forget_after: theme.forgetting.then(|| random.between(4_000, 10_000)),
+        }
+    }
+
+    /// Whether servers forget a client at the same moment: where clocks differ, and are set, one may
+    /// forget what it then hears again from another, until all have forgotten.
+    pub fn all_forget_at_once(&self) -> bool {
+        self.forget_after.is_none() || self.skew == 0
+    }
+
+    /// By how much a clock is wrong.
+    pub fn wrong_clock(&self, random: &mut Random) -> Nanos {
+        let wrong = Nanos::from(random.between(0, 2 * self.skew)) - Nanos::from(self.skew);
+        wrong * 1_000_000
+    }
+}
+
+/// A connected topology: a tree, and some links more.
+fn random_topology(random: &mut Random, least: u64, most: u64) -> String {
+    let mut text = "S0 h:1\n".to_owned();
+    for i in 1..random.between(least, most) {
+        let _ = write!(text, "S{i} h:{} S{}", i + 1, random.below(i));
+        for other in (0..i).filter(|_| random.one_in(3 * i)) {
+            let _ = write!(text, " S{other}");
+        }
+        text.push('\n');
+    }
+    text
+}

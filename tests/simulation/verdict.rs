@@ -1,0 +1,191 @@
+//! What must hold once a herd has been left in peace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::connection::{Connection, End};
+use super::ledger::raise;
+use super::plan::Sync;
+use super::server::held;
+use super::world::{World, text};
+
+/// By client, a line.
+type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl World {
+    /// The network heals, all servers run, nobody reports: the herd must come to rest, and agree.
+    pub fn settle(&mut self) {
+        self.calm = true;
+        self.cut.clear();
+        for server in 0..self.servers.len() {
+            self.servers[server].paused_until = 0;
+            self.servers[server].disk.full = false;
+            self.start(server);
+        }
+        let survived = greatest(self.all_held());
+        let lines = self.lines_anywhere();
+        let (told, connections) = (self.told, self.connections.len());
+        self.run_to_rest();
+        self.forget_everywhere(0);
+        self.assert_whole();
+        if self.plan.all_forget_at_once() {
+            self.assert_agreement(&survived);
+        }
+        // Each connection tells a line once; that there are few of both is what bounds it all.
+        let born = self.connections.len() - connections;
+        let directions = 2 * self.topology.link_count();
+        assert!(born <= 4 * directions, "{born} connections for {directions} directions");
+        let (told, most) = (self.told - told, (born + directions) * lines);
+        assert!(told <= most, "{told} lines are told, more than {most}");
+    }
+
+    /// All servers stop at once, and start with what their disks have.
+    pub fn stop_all_and_start(&mut self) {
+        for server in 0..self.servers.len() {
+            self.die(server, true);
+        }
+        self.settle();
+    }
+
+    /// Each record of each running server, with its client.
+    fn all_held(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        let running = self.servers.iter().filter_map(|server| server.process.as_ref());
+        running.flat_map(|process| held(&process.herd))
+    }
+
+    /// How many different AT lines are held or on their way.
+    fn lines_anywhere(&self) -> usize {
+        let mut lines: BTreeSet<Vec<u8>> = self.all_held().map(|(_, line)| line).collect();
+        let on_the_way = self.connections.iter().flat_map(Connection::lines_on_the_way);
+        lines.extend(on_the_way.filter(|line| line.starts_with(b"AT ")).map(<[u8]>::to_vec));
+        lines.len()
+    }
+
+    /// All servers are told what time it is, and look at so many clients.
+    pub fn forget_everywhere(&mut self, budget: usize) {
+        let now = self.now;
+        for server in &mut self.servers {
+            let clock = server.clock(now);
+            if let Some(process) = &mut server.process {
+                process.herd.forget(clock, budget);
+            }
+        }
+    }
+
+    /// Every server runs, every link is up and has nothing left to say, and every reply has left.
+    fn assert_whole(&self) {
+        for server in &self.servers {
+            let process = server.process.as_ref().expect("a server does not run");
+            let name = process.herd.name();
+            for id in process.herd.neighbours() {
+                let neighbour = &process.herd.neighbour_server(id).unwrap().name;
+                assert!(process.herd.link_is_up(id), "the link from {name} to {neighbour} is down");
+                assert!(!process.herd.lacks_changes(id), "{name} owes {neighbour} something");
+                let index = process.links[id.index()].dialled.unwrap();
+                assert_eq!(self.connections[index].backlog(End::Listener), 0);
+            }
+            assert_eq!(process.gate.waiting(), 0, "{name} owes replies");
+            assert!(process.job.is_none() && process.second_writer.is_none());
+            assert!(self.plan.sync != Sync::Always || !server.disk.journal.is_dirty());
+        }
+    }
+
+    /// Every server holds the same, made by a server, no less than what survived and what is owed.
+    fn assert_agreement(&self, survived: &Records) {
+        let first = held(&self.servers[0].process.as_ref().unwrap().herd);
+        for server in &self.servers {
+            let herd = &server.process.as_ref().unwrap().herd;
+            assert_eq!(texts(&held(herd)), texts(&first), "{} and the first differ", herd.name());
+        }
+        for line in first.values() {
+            assert!(self.ledger.made.contains(line), "{} was never said", text(line));
+        }
+        let remembered = |line: &[u8]| self.is_remembered(line);
+        for (client, line) in survived.iter().filter(|(_, line)| remembered(line)) {
+            let mut best = Some(line.clone());
+            first.get(client).iter().for_each(|held| raise(&mut best, held));
+            assert_eq!(best.as_ref(), first.get(client), "{} is lost", text(line));
+        }
+        if self.plan.forget_after.is_none() {
+            self.ledger.assert_paid(&first);
+        }
+    }
+
+    fn is_remembered(&self, line: &[u8]) -> bool {
+        let after = self.settings().forget_after;
+        let heard = super::ledger::record(line).server_time;
+        after.is_none_or(|after| heard >= self.servers[0].clock(self.now) - after)
+    }
+
+    /// Nobody has died, so each client's greatest record that ever was is known, wherever one asks.
+    pub fn assert_nothing_is_lost(&self) {
+        let made = self.ledger.made.iter();
+        let made = made.map(|line| (super::ledger::record(line).client().to_vec(), line.clone()));
+        let known = held(&self.servers[0].process.as_ref().unwrap().herd);
+        assert_eq!(texts(&known), texts(&greatest(made)));
+    }
+
+    /// Nothing was cut, so each line has crossed each edge at most once in each direction.
+    pub fn assert_each_edge_is_crossed_once(&self) {
+        let mut crossings = BTreeSet::new();
+        for connection in &self.connections {
+            let [dialler, listener] = &connection.sides;
+            for line in &connection.sent {
+                let crossing = (dialler.server, listener.server, line);
+                assert!(crossings.insert(crossing), "crosses an edge again: {}", text(line));
+            }
+        }
+        // And to each server from at most all but one of its neighbours, the one it came from.
+        for line in &self.ledger.made {
+            let count = crossings.iter().filter(|(.., crossed)| crossed == &line).count();
+            let (edges, servers) = (self.topology.link_count(), self.servers.len());
+            assert!(count <= 2 * edges - (servers - 1), "{count} crossings of {}", text(line));
+        }
+    }
+
+    /// Every server knows so many clients.
+    pub fn assert_all_know(&self, clients: usize) {
+        for process in self.servers.iter().map(|server| server.process.as_ref().unwrap()) {
+            assert_eq!(process.herd.clients(), clients, "known to {}", process.herd.name());
+        }
+    }
+
+    /// A server that was away for a while is sent what it missed, and nothing that it had.
+    pub fn assert_only_what_was_missed_is_sent(&mut self) {
+        self.calm = false;
+        (0..self.connections.len()).for_each(|index| self.heartbeat(index));
+        self.calm = true;
+        self.run_to_rest();
+        let away = self.random.index(self.servers.len());
+        let had = held(&self.servers[away].process.as_ref().unwrap().herd);
+        self.die(away, true);
+        for _ in 0..self.random.below(4) {
+            let server = self.random.index(self.servers.len());
+            self.report(server);
+        }
+        // Those that dial it do not come to rest, but all else does.
+        self.run_until(self.now + 3_000);
+        let earlier = self.connections.len();
+        self.settle();
+        for connection in &self.connections[earlier..] {
+            if connection.sides[End::Listener as usize].server == away {
+                for line in &connection.sent {
+                    let known = had.values().any(|had| had == line);
+                    assert!(!known, "sent, but was not missed: {}", text(line));
+                }
+            }
+        }
+    }
+}
+
+/// By client, the greatest of some records.
+fn greatest(records: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Records {
+    let mut greatest: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+    for (client, line) in records {
+        raise(greatest.entry(client).or_default(), &line);
+    }
+    greatest.into_iter().filter_map(|(client, line)| Some((client, line?))).collect()
+}
+
+fn texts(records: &Records) -> Vec<String> {
+    records.values().map(|line| text(line)).collect()
+}
