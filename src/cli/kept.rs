@@ -11,9 +11,10 @@ use crate::herd::{CatchUp, Settings};
 use crate::server::journal::SyncPolicy;
 use crate::wire::time::{NANOS_PER_SECOND, Nanos};
 
-/// `--max-ahead` unless it is given; 0: any. Off, because the original project's clients report times of
-/// their own making, which the protocol lets them.
-const MAX_AHEAD_SECONDS: u32 = 0;
+/// `--max-ahead` unless it is given, a day; 0: any. A client's newest report is the one that counts, so one
+/// made by a clock far ahead would freeze its location until the others have caught up. A day lets
+/// pass whatever time zones are confused.
+const MAX_AHEAD_SECONDS: u32 = 24 * 3600;
 
 /// What the flags ask for.
 pub struct KeptOptions {

@@ -8,9 +8,9 @@ use pico_args::Arguments;
 use super::kept::KeptOptions;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
 use super::trust::TrustOptions;
-use super::{Failure, show};
+use super::{Failure, bounds, show};
 use crate::herd::Herd;
-use crate::reactor::{ListenOptions, Reactor, Target, TlsClient};
+use crate::reactor::{Limits, ListenOptions, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;
 use crate::server::client::Clients;
 use crate::server::journal::Journal;
@@ -45,7 +45,7 @@ its log anew.
   --sync WHEN             always (clients are told when it is on disk), second (default) or never
   --forget-after SECONDS  forget clients that nobody has heard for so long (default: never)
   --max-clients N         know so many clients; the reports of more are refused (default 1000000)
-  --max-ahead SECONDS     refuse reports from further ahead of this clock (default 0: none)
+  --max-ahead SECONDS     refuse reports from further ahead of this clock (default 86400, a day; 0: none)
   --control SOCKET        a Unix socket that answers STATUS and STOP
 ";
 
@@ -64,6 +64,8 @@ struct Options {
     key_file: Option<PathBuf>,
     question_timeout: Duration,
     kept: KeptOptions,
+    limits: Limits,
+    bounds: Bounds,
     control: Option<PathBuf>,
     log: LogOptions,
 }
@@ -71,7 +73,7 @@ struct Options {
 /// Runs the command with what is left of the command line, until it is stopped.
 pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     if arguments.contains(["-h", "--help"]) {
-        return show(HELP);
+        return show(&[HELP, bounds::HELP].concat());
     }
     let options = Options::read(arguments)?;
     let control = options.control.clone();
@@ -100,6 +102,7 @@ impl Options {
         let key_file = path(&mut arguments, "--places-key-file")?;
         let timeout = arguments.opt_value_from_fn("--places-timeout", seconds)?;
         let kept = KeptOptions::take(&mut arguments)?;
+        let (limits, bounds) = bounds::take(&mut arguments)?;
         let control = path(&mut arguments, "--control")?;
         let log = LogOptions::take(&mut arguments)?;
         let name: Option<String> = arguments.opt_free_from_fn(|word| {
@@ -126,6 +129,8 @@ impl Options {
             key_file,
             question_timeout: timeout.unwrap_or(QUESTION_TIMEOUT),
             kept,
+            limits,
+            bounds,
             control,
             log,
         })
@@ -133,6 +138,7 @@ impl Options {
 }
 
 fn build(options: Options) -> Result<Reactor<Server>, Failure> {
+    descriptors::raise_limit();
     let topology = topology(&options.topology)?;
     let me = topology.by_name(options.name.as_bytes()).ok_or_else(|| {
         let names: Vec<&str> = topology.ids().map(|id| topology.name(id)).collect();
@@ -153,6 +159,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     let question = (places.upstream, places.url.host_field());
     let log = options.log.start(&options.name)?;
 
+    let max_connections = options.limits.connections;
     let name = options.name;
     let herd = Herd::new(topology, me, random().max(1), options.kept.settings());
     let neighbours = herd.neighbours().count();
@@ -164,10 +171,11 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         log,
         started: 0,
         clients: 0,
-        bounds: Bounds::default(),
+        bounds: options.bounds,
         expiry: believed.expiry,
     };
-    let mut reactor = Reactor::new(app).map_err(|e| format!("the event loop cannot start: {e}"))?;
+    let mut reactor = Reactor::with_limits(app, options.limits)
+        .map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
     let speech = ListenOptions { speech: believed.speech };
     let listener = reactor.io().listen_tcp(listen, speech, Box::new(Clients));
@@ -192,12 +200,24 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         );
     }
     recall(&mut reactor, &options.kept)?;
+    tell_of_room(&mut reactor, max_connections);
     let cx = reactor.context();
     cx.app.look_at_expiry(cx.io);
     for id in cx.app.herd.neighbours() {
         cx.app.links.dial(&cx.app.herd, id, cx.io);
     }
     Ok(reactor)
+}
+
+/// Accepting is to pause before the process is out of descriptors. Everything that stays open is open.
+fn tell_of_room(reactor: &mut Reactor<Server>, max_connections: usize) {
+    let room = reactor.io().fit_to_descriptors();
+    if room < max_connections {
+        log::info!(
+            "there is room for {room} connections and not for --max-connections {max_connections}: this \
+             process may have too few descriptors (ulimit -n)"
+        );
+    }
 }
 
 /// Takes in what an earlier start has left. Only when the port is this server's, so that a second one

@@ -2,14 +2,17 @@
 //!
 //! A listener that cannot accept just now stays marked as ready and is tried again by a delayed call:
 //! its edge has been and gone, and trying at once would spin. Meanwhile those who knock wait in the
-//! kernel's backlog and everybody who is in is served. Called by the turn.
+//! kernel's backlog and everybody who is in is served. They wait whoever they are: a neighbour that dials
+//! in at that time, too. Called by the turn.
 
 use std::io::{self, ErrorKind};
 
 use mio::net::{TcpListener, UnixListener};
 
+use super::addresses::Admission;
 use super::connection::{Connection, Phase};
-use super::limits::{ACCEPT_RETRY, HANDSHAKE_TIMEOUT};
+use super::limits::ACCEPT_RETRY;
+use super::options::tune_accepted;
 use super::slots::{Due, Kind, Socket, find};
 use super::tls::TlsSession;
 use super::transport::Stream;
@@ -38,13 +41,15 @@ pub(super) struct Listener {
     pub speech: Speech,
     /// A delayed call will try again.
     pub paused: bool,
-    /// The log has been told of the present shortage.
+    /// The log has been told of the present shortage, which is over when nobody waits any more.
     pub told: bool,
+    /// Stands in the queue of sockets to read or to accept from.
+    pub in_ready: bool,
 }
 
 impl Listener {
     pub fn new(socket: ListenerSocket, speech: Speech) -> Self {
-        Self { socket, speech, paused: false, told: false }
+        Self { socket, speech, paused: false, told: false, in_ready: false }
     }
 }
 
@@ -52,14 +57,7 @@ impl Listener {
 pub(super) struct Arrival {
     stream: Stream,
     pub peer: Peer,
-    speech: Begun,
-}
-
-/// How a connection begins, by what its listener's connections speak.
-enum Begun {
-    Open,
-    Handshake(Box<TlsSession>),
-    Undecided(TlsServer),
+    speech: Speech,
 }
 
 /// What one attempt to accept brought.
@@ -74,25 +72,26 @@ pub(super) enum Accepted {
 impl<A: Application> Io<A> {
     /// The next connection from a listener's backlog, if there is one and there is room for it.
     pub(super) fn accept(&mut self, token: Token) -> Accepted {
-        let full = self.stats.accepted >= self.connections_max;
         let listener = find_listener(&mut self.sockets, token).filter(|l| !l.paused);
         let Some(listener) = listener else { return Accepted::Nobody };
-        if full {
+        // Not so for programs on this machine: whoever looks after a full server must get in.
+        let bounded = matches!(listener.socket, ListenerSocket::Tcp(_));
+        if bounded && self.stats.accepted >= self.limits.connections {
             self.pause_accepting(token, "the limit of connections is reached");
             return Accepted::Nobody;
         }
         match listener.socket.accept() {
             Ok((stream, peer)) => {
-                listener.told = false;
-                match listener.speech.begin() {
-                    Ok(speech) => Accepted::Arrival(Arrival { stream, peer, speech }),
-                    Err(why) => {
-                        log::error!("a TLS connection from {peer} is refused: {why}");
-                        Accepted::Gone
-                    }
+                let speech = listener.speech.clone();
+                if self.is_too_many(peer) {
+                    return Accepted::Gone;
                 }
+                Accepted::Arrival(Arrival { stream, peer, speech })
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Accepted::Nobody,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                listener.told = false;
+                Accepted::Nobody
+            }
             // The one who knocked has gone again, or a signal came in between: the next one.
             Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {
                 Accepted::Gone
@@ -107,38 +106,67 @@ impl<A: Application> Io<A> {
         }
     }
 
-    /// Gives an accepted socket its place in the slab and its registration.
-    pub(super) fn admit(&mut self, arrival: Arrival) -> io::Result<Token> {
-        let Arrival { mut stream, peer, speech } = arrival;
-        if let Stream::Tcp(tcp) = &stream {
-            // The turn's end gathers what belongs together; waiting for more would only delay it.
-            let _ = tcp.set_nodelay(true);
+    /// Whether a peer's address has as many connections as it may. Counts it in if not.
+    fn is_too_many(&mut self, peer: Peer) -> bool {
+        let max = self.limits.connections_per_address.unwrap_or(usize::MAX);
+        let admission = self.addresses.enter(peer, max);
+        if let (Admission::TooMany { tell: true }, Some(ip)) = (admission, peer.ip()) {
+            log::warn!(
+                "{ip} has {max} connections, as many as one address may; more are closed at once, and this \
+                 is not told again before it has few"
+            );
         }
-        stream.register(self.poll.registry(), self.next_token().to_mio())?;
-        let mut connection = Connection::new(Some(stream), peer, Phase::Open);
-        match speech {
-            Begun::Open => {}
-            Begun::Handshake(session) => {
-                (connection.phase, connection.tls) = (Phase::Handshaking, Some(session));
-            }
-            Begun::Undecided(tls) => {
-                (connection.phase, connection.undecided) = (Phase::Undecided, Some(tls));
-            }
+        admission != Admission::Welcome
+    }
+
+    /// Gives an accepted socket its place in the slab and its registration. The error says what is in
+    /// the way; then the socket is closed.
+    pub(super) fn admit(&mut self, arrival: Arrival) -> Result<Token, String> {
+        let peer = arrival.peer;
+        let begun = self.begin(arrival);
+        if begun.is_err() {
+            self.addresses.leave(peer);
         }
+        let mut connection = begun?;
         let phase = connection.phase;
         connection.accepted = true;
         self.stats.accepted += 1;
         let token = self.keep(Kind::Connection(connection));
         if phase == Phase::Handshaking {
-            self.limit_phase(token, HANDSHAKE_TIMEOUT);
+            self.limit_phase(token, self.limits.handshake_timeout);
+        }
+        if peer.ip().is_some() {
+            self.watch_silence(token);
         }
         Ok(token)
     }
 
+    fn begin(&self, arrival: Arrival) -> Result<Connection, String> {
+        let Arrival { mut stream, peer, speech } = arrival;
+        if let Stream::Tcp(tcp) = &stream {
+            tune_accepted(tcp, self.limits.keepalive);
+        }
+        let name = self.next_token().to_mio();
+        stream.register(self.poll.registry(), name).map_err(|e| e.to_string())?;
+        let mut connection = Connection::new(Some(stream), peer, Phase::Open);
+        match speech {
+            Speech::Plain => {}
+            Speech::Tls(tls) => {
+                connection.phase = Phase::Handshaking;
+                connection.tls = Some(Box::new(TlsSession::server(&tls)?));
+            }
+            Speech::Either(tls) => {
+                (connection.phase, connection.undecided) = (Phase::Undecided, Some(tls));
+            }
+        }
+        Ok(connection)
+    }
+
     /// Forgets an accepted socket that got no protocol.
     pub(super) fn turn_away(&mut self, token: Token) {
-        self.clear_limit(token);
-        if find(&mut self.sockets, token).is_some() {
+        self.stop_watching(token);
+        if let Some(connection) = find(&mut self.sockets, token) {
+            self.addresses.leave(connection.peer);
             self.sockets.remove(token.slot());
             self.stats.accepted -= 1;
         }
@@ -157,18 +185,17 @@ impl<A: Application> Io<A> {
     pub(super) fn resume_accepting(&mut self, token: Token) {
         if let Some(listener) = find_listener(&mut self.sockets, token) {
             listener.paused = false;
-            self.ready.push_back(token);
+            self.queue_accept(token);
         }
     }
-}
 
-impl Speech {
-    fn begin(&self) -> Result<Begun, String> {
-        Ok(match self {
-            Self::Plain => Begun::Open,
-            Self::Tls(tls) => Begun::Handshake(Box::new(TlsSession::server(tls)?)),
-            Self::Either(tls) => Begun::Undecided(tls.clone()),
-        })
+    /// Queues a listener, unless it stands there already.
+    pub(super) fn queue_accept(&mut self, token: Token) {
+        let listener = find_listener(&mut self.sockets, token).filter(|l| !l.in_ready);
+        if let Some(listener) = listener {
+            listener.in_ready = true;
+            self.ready.push_back(token);
+        }
     }
 }
 
@@ -185,7 +212,10 @@ impl ListenerSocket {
     }
 }
 
-fn find_listener(sockets: &mut slab::Slab<Socket>, token: Token) -> Option<&mut Listener> {
+pub(super) fn find_listener(
+    sockets: &mut slab::Slab<Socket>,
+    token: Token,
+) -> Option<&mut Listener> {
     match sockets.get_mut(token.slot()) {
         Some(Socket { generation, kind: Kind::Listener(listener) })
             if *generation == token.generation() =>

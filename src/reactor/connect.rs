@@ -11,6 +11,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 use super::connection::{Connection, Phase};
+use super::options::tune_made;
 use super::slots::{Birth, Handler, Kind, find};
 use super::tls::TlsSession;
 use super::transport::Stream;
@@ -121,7 +122,9 @@ impl<A: Application> Io<A> {
             let limit = dial.options.connect_timeout;
             connection.phase = Phase::Connecting;
             connection.peer = Peer::Tcp(address);
-            let begun = TcpStream::connect(address).map(Stream::Tcp).and_then(|mut stream| {
+            let begun = TcpStream::connect(address).and_then(|stream| {
+                tune_made(&stream, self.limits.keepalive);
+                let mut stream = Stream::Tcp(stream);
                 stream.register(self.poll.registry(), token.to_mio())?;
                 Ok(stream)
             });
@@ -164,8 +167,6 @@ impl<A: Application> Io<A> {
         match outcome(stream) {
             Ok(false) => false,
             Ok(true) => {
-                // Small messages go out at once; the turn's end has gathered what belongs together.
-                let _ = stream.set_nodelay(true);
                 connection.writable = true;
                 self.clear_limit(token);
                 self.begin_speaking(token)
@@ -212,12 +213,9 @@ impl<A: Application> Io<A> {
             Phase::Handshaking => {
                 self.end(token, Reason::TimedOut("TLS was not agreed in time"));
             }
-            Phase::Losing => {
-                self.end(token, Reason::TimedOut("the peer did not take its replies in time"));
-            }
             // Lingering was a courtesy.
             Phase::Lingering => self.end(token, Reason::Done),
-            Phase::Undecided | Phase::Open | Phase::Ended => {}
+            Phase::Undecided | Phase::Open | Phase::Losing | Phase::Ended => {}
         }
     }
 }

@@ -4,10 +4,11 @@
 //! (`turn.rs`) asks it to hear and to flush, `io.rs` records what handlers want of it.
 
 use super::connect::Dial;
-use super::limits::{LOW_WATER_BYTES, SPARE_BUFFERS};
+use super::limits::SPARE_BUFFERS;
 use super::timers::DelayedCall;
 use super::tls::{TLS_HANDSHAKE, TlsServer, TlsSession};
 use super::transport::{Flushed, Output, Received, Stream, receive};
+use super::watch::Idle;
 use super::{Peer, Reason};
 
 /// Where a connection is in its life. It only ever moves down this list.
@@ -67,6 +68,8 @@ pub(super) struct Connection {
     pub dial: Option<Box<Dial>>,
     /// The time limit of the present phase.
     pub timer: Option<DelayedCall>,
+    /// Where silence has a bound.
+    pub idle: Option<Box<Idle>>,
     /// Replies that are due but not written yet; see `Io::owe`.
     pub owed: u32,
     /// A listener of ours accepted it, so an orderly stop waits for it.
@@ -107,6 +110,7 @@ impl Connection {
             undecided: None,
             dial: None,
             timer: None,
+            idle: None,
             owed: 0,
             accepted: false,
             readable: false,
@@ -126,6 +130,18 @@ impl Connection {
     /// Output that the kernel has not taken yet, bytes.
     pub fn backlog(&self) -> usize {
         self.output.len() + self.tls.as_ref().map_or(0, |tls| tls.records.len())
+    }
+
+    /// Output that may be sent and that the kernel does not take, bytes: its buffers for this connection
+    /// are full.
+    pub fn unread(&self) -> usize {
+        let sealed = self.tls.as_ref().map_or(0, |tls| tls.records.len());
+        if self.writable { 0 } else { self.output.unsent().len() + sealed }
+    }
+
+    /// How many bytes the kernel has ever taken.
+    pub fn sent_bytes(&self) -> u64 {
+        self.tls.as_ref().map_or(&self.output, |tls| &tls.records).sent_bytes()
     }
 
     /// Whether a write can still reach the peer: before the end, and after `lose_connection` only what
@@ -256,8 +272,8 @@ impl Connection {
     }
 
     /// Whether the output has just come down to the low-water mark after having been above the high one.
-    pub fn has_drained(&mut self) -> bool {
-        let drained = self.choked && self.backlog() <= LOW_WATER_BYTES;
+    pub fn has_drained(&mut self, low_water_bytes: usize) -> bool {
+        let drained = self.choked && self.backlog() <= low_water_bytes;
         if drained {
             self.choked = false;
         }

@@ -15,9 +15,12 @@ use mio::{Interest, Poll, Waker};
 use slab::Slab;
 
 use super::accept::{Listener, ListenerSocket};
+use super::addresses::Addresses;
 use super::connection::Phase;
+use super::descriptors;
 use super::helper::{Helper, Returned};
-use super::limits::{CONNECTIONS_MAX, HIGH_WATER_BYTES};
+use super::limits::Limits;
+use super::options::tune_listener;
 use super::signals::Signals;
 use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
 use super::timers::{DelayedCall, Timers};
@@ -53,7 +56,9 @@ pub struct Io<A: Application> {
     pub(super) signals: Option<Signals>,
     pub(super) stats: Stats,
     pub(super) stopping: Stopping,
-    pub(super) connections_max: usize,
+    pub(super) limits: Limits,
+    /// Who has how many of the accepted connections.
+    pub(super) addresses: Addresses,
     /// Used output buffers for the next connection that has something to say.
     pub(super) spare: Vec<Vec<u8>>,
 
@@ -84,7 +89,7 @@ pub struct Io<A: Application> {
 }
 
 impl<A: Application> Io<A> {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(limits: Limits) -> io::Result<Self> {
         let poll = Poll::new()?;
         let helper = Helper::new(Waker::new(poll.registry(), WAKER)?);
         Ok(Self {
@@ -98,7 +103,8 @@ impl<A: Application> Io<A> {
             signals: None,
             stats: Stats::default(),
             stopping: Stopping::No,
-            connections_max: CONNECTIONS_MAX,
+            limits,
+            addresses: Addresses::default(),
             spare: Vec::new(),
             signalled: false,
             woken: false,
@@ -158,7 +164,7 @@ impl<A: Application> Io<A> {
     ) -> Option<R> {
         let connection = find(&mut self.sockets, to).filter(|c| c.takes_output())?;
         let composed = compose(connection.output.tail(&mut self.spare));
-        connection.choked |= connection.backlog() >= HIGH_WATER_BYTES;
+        connection.choked |= connection.backlog() >= self.limits.output_bytes;
         if connection.output.is_withheld() && !connection.in_withheld {
             connection.in_withheld = true;
             self.withheld.push(to);
@@ -260,6 +266,7 @@ impl<A: Application> Io<A> {
         let mut socket = TcpListener::bind(address)?;
         let token = self.next_token();
         self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
+        tune_listener(&socket, self.limits.keepalive);
         let socket = ListenerSocket::Tcp(socket);
         Ok(self.keep_listener(Listener::new(socket, options.speech), factory))
     }
@@ -285,10 +292,14 @@ impl<A: Application> Io<A> {
         }
     }
 
-    /// Past so many accepted connections, accepting pauses until one is gone. The default is
-    /// [`CONNECTIONS_MAX`].
-    pub fn set_connections_max(&mut self, connections: usize) {
-        self.connections_max = connections;
+    /// Lowers the limit of connections to what the process's limit of descriptors has room for beside a
+    /// [reserve](super::limits::DESCRIPTOR_RESERVE), and answers the limit that holds now. To be called when
+    /// everything that stays open is open.
+    pub fn fit_to_descriptors(&mut self) -> usize {
+        if let Some(room) = descriptors::room_for_connections() {
+            self.limits.connections = self.limits.connections.min(room);
+        }
+        self.limits.connections
     }
 
     /// From now on SIGTERM, SIGINT and SIGHUP are told to [`Application::signal_received`]. The error is

@@ -1,15 +1,72 @@
 //! Every bound of the reactor, with its unit and its reason. Nothing here grows without one.
+//!
+//! Those that a server's owner may want to set are fields of [`Limits`], handed to
+//! [`Reactor::with_limits`](super::Reactor::with_limits); the constants are their defaults. The others are
+//! nobody's business but the loop's.
 
 use std::time::Duration;
+
+/// What connections may take of one reactor.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// See [`CONNECTIONS_MAX`].
+    pub connections: usize,
+    /// See [`CONNECTIONS_PER_ADDRESS_MAX`]. `None`: as many as there are in all.
+    pub connections_per_address: Option<usize>,
+    /// See [`READ_BUDGET_BYTES`]. At least 1.
+    pub input_bytes: usize,
+    /// See [`HIGH_WATER_BYTES`].
+    pub output_bytes: usize,
+    /// See [`UNREAD_MAX_BYTES`]. `None`: no such bound.
+    pub unread_bytes: Option<usize>,
+    /// See [`UNREAD_TIMEOUT`]. `None`: no such bound.
+    pub unread_timeout: Option<Duration>,
+    /// How long an accepted connection may stay from which nothing is heard and to which nothing is owed.
+    /// `None`, which is the default: for ever, as a client may well have nothing to say.
+    pub idle_timeout: Option<Duration>,
+    /// See [`KEEPALIVE`]. `None`: silent peers are not asked whether they are still there.
+    pub keepalive: Option<Duration>,
+    /// See [`HANDSHAKE_TIMEOUT`].
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS_MAX,
+            connections_per_address: Some(CONNECTIONS_PER_ADDRESS_MAX),
+            input_bytes: READ_BUDGET_BYTES,
+            output_bytes: HIGH_WATER_BYTES,
+            unread_bytes: Some(UNREAD_MAX_BYTES),
+            unread_timeout: Some(UNREAD_TIMEOUT),
+            idle_timeout: None,
+            keepalive: Some(KEEPALIVE),
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+        }
+    }
+}
+
+impl Limits {
+    /// How much all connections together are read in one turn, bytes. See [`TURN_READ_BUDGETS`].
+    pub fn turn_input_bytes(&self) -> usize {
+        self.input_bytes.saturating_mul(TURN_READ_BUDGETS)
+    }
+
+    /// Where reading starts again that stopped above [`output_bytes`](Self::output_bytes): well below
+    /// it, so that it does not flap at one mark.
+    pub fn low_water_bytes(&self) -> usize {
+        self.output_bytes / 4
+    }
+}
 
 /// How much one connection is read in one turn. What is left waits for the next turn behind everybody
 /// else's, so one busy connection cannot starve the rest. Also the size of the one read buffer.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 
-/// How much all connections together are read in one turn, give or take one connection's budget. The
+/// How many connections' budgets all connections together are read in one turn, give or take one. The
 /// others keep their places in the queue. Without it some thousand busy connections made a turn of many
 /// seconds, in which no delayed call came, no signal was heard and no reply was sent.
-pub const TURN_READ_BUDGET_BYTES: usize = 16 * READ_BUDGET_BYTES;
+pub const TURN_READ_BUDGETS: usize = 16;
 
 /// How many connections one listener accepts in one turn, so that a crowd cannot starve those who are in.
 pub const ACCEPT_BUDGET: usize = 64;
@@ -18,22 +75,49 @@ pub const ACCEPT_BUDGET: usize = 64;
 /// answers may not ask more. Large enough for the answers to one read's worth of commands.
 pub const HIGH_WATER_BYTES: usize = 64 * 1024;
 
-/// Where reading starts again. Well below the high mark, so that it does not flap at one of them.
-pub const LOW_WATER_BYTES: usize = 16 * 1024;
+/// A connection with so much output that may be sent and that the kernel does not take is closed. Held
+/// back above the high-water mark, a connection can get there only by what it had asked before: some
+/// dozens of questions about places, with answers of the usual tens of thousands of bytes, stay below a
+/// third of this, and the longest single answer that is taken from an upstream is a quarter.
+pub const UNREAD_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long accepting pauses after the process ran out of descriptors, or is at its connection limit.
+/// A connection whose output waits, and of which the kernel takes nothing for so long, is closed: its
+/// peer does not read. The kernel's own buffers are full by then, so this is no matter of one reply.
+pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// After so much silence a peer's kernel is asked whether the connection still is, and four times more
+/// in as long a time again (see `options.rs`): one whose machine has gone without a word is found
+/// within about twice this.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How long accepting pauses after the process ran out of descriptors, or is at its limit of connections.
 /// The kernel keeps those who wait in the listener's backlog meanwhile.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Connections accepted and not yet gone, over all listeners. Past it, accepting pauses.
 pub const CONNECTIONS_MAX: usize = 100_000;
 
+/// Connections accepted from one address and not yet gone. Past it, the next is closed at once. Far more
+/// than the people behind one address translator need, and far fewer than all.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
+
+/// Descriptors that accepted connections leave free, for what keeps the herd together when clients
+/// have all the rest: links that are dialled, the connections to the upstream, a log that is opened anew,
+/// a journal that is rewritten, the control socket, and what a library opens for a moment.
+pub const DESCRIPTOR_RESERVE: usize = 64;
+
+/// How many connections may wait in the kernel to be accepted; the kernel may have a lower limit of its
+/// own (`somaxconn`). A crowd that comes at once, after a restart above all, should wait there and not
+/// try again a second later.
+pub const BACKLOG_MAX: u16 = 4096;
+
 /// How long a closing connection is listened to after our FIN. Closing with unread input makes the
 /// kernel send a reset, which can destroy the answer on its way (RFC 9293, section 3.10.4; RFC 1122,
 /// section 4.2.2.13).
 pub const LINGER: Duration = Duration::from_secs(2);
 
-/// How long a peer may take to accept the rest of our output after `lose_connection`.
+/// How long after `lose_connection` a connection may stay without the peer taking any of the rest of
+/// our output. Without end only for one that keeps reading.
 pub const LOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long an accepted TLS connection may take to shake hands.

@@ -133,21 +133,27 @@
 //!
 //! # Reading order
 //!
-//! `protocol.rs` (the nouns), `turn.rs` (the seven steps), `io.rs` and `flow.rs` (what a handler may ask
-//! for),
-//! `calling.rs` (how a handler is called), `connection.rs` and `transport.rs` (one connection), then as you
-//! like: `accept.rs`, `connect.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`, `tls.rs`, `token.rs`, `limits.rs`.
+//! `protocol.rs` (the nouns), `turn.rs`, `serve.rs` and `flush.rs` (the seven steps), `io.rs` and `flow.rs`
+//! (what a handler may ask for), `calling.rs` (how a handler is called), `connection.rs` and `transport.rs` (one
+//! connection), `limits.rs` and `watch.rs` (what is bounded, and what becomes of those who are past it), then as
+//! you like: `accept.rs`, `addresses.rs`, `connect.rs`, `descriptors.rs`, `options.rs`, `stopping.rs`,
+//! `timers.rs`, `helper.rs`, `signals.rs`, `tls.rs`, `token.rs`.
 
 mod accept;
+mod addresses;
 mod calling;
 mod connect;
 mod connection;
+pub mod descriptors;
 mod flow;
+mod flush;
 mod helper;
 mod io;
 pub mod limits;
+pub mod options;
 mod protocol;
 mod queues;
+mod serve;
 mod signals;
 mod slots;
 mod stopping;
@@ -156,6 +162,7 @@ mod tls;
 mod token;
 mod transport;
 mod turn;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -163,6 +170,7 @@ mod tests;
 pub use accept::Speech;
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats};
+pub use limits::Limits;
 pub use protocol::{Application, Ctx, Factory, Peer, Protocol, Reason, Signal};
 pub use slots::Target;
 pub use timers::DelayedCall;

@@ -136,6 +136,9 @@ pub enum Reason {
     Tls(String),
     /// Some time limit of the reactor ran out; the words say which.
     TimedOut(&'static str),
+    /// It was past one of the bounds that the reactor was given ([`Limits`](super::Limits)); the words say
+    /// which.
+    Bound(String),
 }
 
 impl fmt::Display for Reason {
@@ -144,7 +147,7 @@ impl fmt::Display for Reason {
             Self::Done => f.write_str("closed in order"),
             Self::Aborted => f.write_str("aborted by this server"),
             Self::ConnectFailed { to, why } => write!(f, "cannot connect to {to}: {why}"),
-            Self::Broken(why) | Self::Tls(why) => f.write_str(why),
+            Self::Broken(why) | Self::Tls(why) | Self::Bound(why) => f.write_str(why),
             Self::TimedOut(what) => f.write_str(what),
         }
     }

@@ -103,7 +103,7 @@ impl<A: Application> Io<A> {
         let Some(connection) = find(&mut self.sockets, token) else { return };
         if connection.phase != Phase::Ended {
             connection.phase = Phase::Ended;
-            self.clear_limit(token);
+            self.stop_watching(token);
             self.ended.push_back((token, why));
         }
     }

@@ -34,6 +34,13 @@ pub(super) enum Due<E> {
     Event(Target, E),
     /// A connection's present phase has taken too long.
     PhaseOver(Token),
+    /// The peer may have taken nothing of its output since the kernel had taken so many bytes.
+    LookAtOutput {
+        token: Token,
+        sent: u64,
+    },
+    /// The peer may have been silent for too long.
+    LookAtSilence(Token),
     /// Accepting was paused and may try again.
     AcceptAgain(Token),
     /// The orderly stop has taken too long.

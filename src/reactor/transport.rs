@@ -87,6 +87,11 @@ impl Output {
         &mut self.bytes
     }
 
+    /// How many bytes were ever marked as sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.gone + self.sent as u64
+    }
+
     /// Where its end is, counted in bytes from the first that was ever appended.
     pub fn end(&self) -> u64 {
         self.gone + self.bytes.len() as u64

@@ -144,8 +144,9 @@ impl Protocol<Server> for Client {
     fn connection_lost(&mut self, _me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         cx.app.clients -= 1;
         // One that was never made is told louder: a certificate was not good, or somebody speaks plain
-        // text where only TLS is spoken.
-        let level = if self.made { log::Level::Info } else { log::Level::Warn };
+        // text where only TLS is spoken. So is one that was past a bound.
+        let warns = !self.made || matches!(why, Reason::Bound(_));
+        let level = if warns { log::Level::Warn } else { log::Level::Info };
         log::log!(level, "{} disconnected: {why}", self.talk.peer);
     }
 }

@@ -18,7 +18,8 @@ use crate::support::{ALONE, Client, DEADLINE, HERD, Herd, Process, Shape, eventu
 
 /// One server without neighbours, and with no upstream that answers.
 fn solo() -> Herd {
-    Herd::start(ALONE)
+    // Some of the times in these tests are of no clock at all.
+    Herd::start_with(ALONE, &["--max-ahead", "0"])
 }
 
 /// All that comes back for these bytes and a half-close, on a connection of its own.

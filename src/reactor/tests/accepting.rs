@@ -43,9 +43,8 @@ fn a_connection_that_the_factory_does_not_want_is_closed() {
 
 #[test]
 fn at_the_limit_of_connections_the_next_waits_until_one_has_gone() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::with_limits(Limits { connections: 2, ..Limits::default() });
     let address = bench.listen(|| Script::echo("server"));
-    bench.io().set_connections_max(2);
     let mut clients: Vec<_> = (0..3).map(|_| Client::connect(address)).collect();
     for client in &mut clients {
         client.send(b"hello");

@@ -20,6 +20,17 @@ impl Client<TcpStream> {
         Self::over(stream)
     }
 
+    /// From another address of this machine.
+    pub fn from(ip: &str, address: SocketAddr) -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
+        connect(&socket, &address).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_nonblocking(true).unwrap();
+        Self::over(stream)
+    }
+
     pub fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }

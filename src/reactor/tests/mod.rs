@@ -7,6 +7,7 @@
 //! test uses up.
 
 mod accepting;
+mod bounds;
 mod client;
 mod closing;
 mod connecting;
@@ -48,8 +49,14 @@ struct Bench {
 }
 
 impl Bench {
+    /// Without a bound for unread output: many a test writes more at once than any bound allows.
     fn new() -> Self {
-        Self { reactor: Reactor::new(Notes::default()).unwrap(), clock: Now::read() }
+        Self::with_limits(Limits { unread_bytes: None, ..Limits::default() })
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        let reactor = Reactor::with_limits(Notes::default(), limits).unwrap();
+        Self { reactor, clock: Now::read() }
     }
 
     fn io(&mut self) -> &mut Io<Notes> {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::SystemTime;
 
 use super::*;
-use crate::reactor::{ListenOptions, Now, Reactor};
+use crate::reactor::{Limits, ListenOptions, Now, Reactor};
 use crate::server::alone;
 
 /// A server without neighbours, and one client of it.
@@ -20,7 +20,9 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut reactor = Reactor::new(alone()).unwrap();
+        // Only the time of a line is looked at here.
+        let limits = Limits { unread_timeout: None, ..Limits::default() };
+        let mut reactor = Reactor::with_limits(alone(), limits).unwrap();
         let any_port = (Ipv4Addr::LOCALHOST, 0).into();
         let options = ListenOptions::default();
         let listener = reactor.io().listen_tcp(any_port, options, Box::new(Clients)).unwrap();

@@ -1,0 +1,93 @@
+//! Steps 6 and 7 of a turn, **flush** and **sweep**: what was written is sent, what has ended is freed.
+//!
+//! The only places where output meets the kernel and where a slot dies. Called by the turn, when
+//! all handlers have said what they had to say.
+
+use super::connection::Phase;
+use super::limits::LINGER;
+use super::slots::{Handler, find};
+use super::transport::Stream;
+use super::turn::Reactor;
+use super::{Application, Ctx, Reason, Token};
+
+impl<A: Application> Reactor<A> {
+    /// Step 6, **flush**: one write attempt for each connection that has something to say, links before
+    /// clients, so that a neighbour knows before the client is answered.
+    pub(super) fn flush(&mut self) {
+        for _ in 0..self.io.urgent_writes.len() {
+            if let Some(token) = self.io.urgent_writes.pop_front() {
+                self.flush_connection(token);
+            }
+        }
+        for _ in 0..self.io.writes.len() {
+            if let Some(token) = self.io.writes.pop_front() {
+                self.flush_connection(token);
+            }
+        }
+    }
+
+    fn flush_connection(&mut self, token: Token) {
+        let io = &mut self.io;
+        let Some(connection) = find(&mut io.sockets, token) else { return };
+        connection.in_writes = false;
+        match connection.phase {
+            Phase::LookingUp | Phase::Connecting | Phase::Undecided | Phase::Ended => return,
+            Phase::Handshaking | Phase::Open | Phase::Losing | Phase::Lingering => {}
+        }
+        if let Err(why) = connection.flush(&mut io.spare) {
+            return io.end(token, why);
+        }
+        let drained = connection.has_drained(io.limits.low_water_bytes());
+        let (producer, finished) = (connection.producer, connection.is_finished());
+        if drained && producer {
+            io.drained.push_back(token);
+        }
+        if drained {
+            io.queue_read(token);
+        }
+        if finished {
+            self.finish(token);
+        } else {
+            io.watch_output(token);
+        }
+    }
+
+    /// Everything is said: our FIN, and then theirs is waited for, unless it has come.
+    fn finish(&mut self, token: Token) {
+        let io = &mut self.io;
+        let Some(connection) = find(&mut io.sockets, token) else { return };
+        let shut = connection.stream.as_ref().map(Stream::close_write_side);
+        if connection.read_closed || !matches!(shut, Some(Ok(()))) {
+            return io.end(token, Reason::Done);
+        }
+        connection.phase = Phase::Lingering;
+        io.limit_phase(token, LINGER);
+    }
+
+    /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a
+    /// connection with a protocol loses its slot, so that no event of this turn can meet a stranger in it.
+    /// (Listeners that a stop closes and sockets that got no protocol go at once: the generation tells.)
+    pub(super) fn sweep(&mut self) {
+        for _ in 0..self.io.ended.len() {
+            let Some((token, why)) = self.io.ended.pop_front() else { return };
+            let Some(connection) = find(&mut self.io.sockets, token) else { continue };
+            // Closing takes the descriptor out of the kernel's list too.
+            connection.stream = None;
+            if connection.accepted {
+                self.io.addresses.leave(connection.peer);
+                self.io.stats.accepted = self.io.stats.accepted.saturating_sub(1);
+            }
+            // Births of this very turn may be for this slot.
+            self.settle_births();
+            if let Some(Handler::Protocol(mut protocol)) = self.move_out(token) {
+                self.io.told_after_turn_end = true;
+                let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
+                protocol.connection_lost(token, &why, &mut cx);
+            }
+            self.settle_births();
+            // A protocol that was switched in by the very last callback goes without a word.
+            self.move_out(token);
+            self.io.sockets.try_remove(token.slot());
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Step 4 of a turn, **serve**: what has come is handed to the handlers, each source within its budget.
+//!
+//! Accepting, reading and the events that handlers send each other; the only step beside the delayed calls
+//! in which handlers hear of the world. It writes nothing and frees nothing: that is for the steps after
+//! it (`flush.rs`). Called by the turn.
+
+use super::accept::{Accepted, find_listener};
+use super::calling::call_open;
+use super::connection::{Data, Phase};
+use super::helper::Returned;
+use super::limits::ACCEPT_BUDGET;
+use super::signals::Signals;
+use super::slots::{Handler, find};
+use super::turn::Reactor;
+use super::{Application, Ctx, Reason, Token};
+
+impl<A: Application> Reactor<A> {
+    /// Step 4, **serve**: what came from signals, the helper thread and other handlers; then accepts and
+    /// reads, links first, each with a budget, and all together too. What one leaves over goes to the
+    /// back of the queue; those whose turn did not come stay at its front.
+    pub(super) fn serve(&mut self) {
+        if std::mem::take(&mut self.io.signalled) {
+            self.serve_signals();
+        }
+        if std::mem::take(&mut self.io.woken) {
+            self.serve_helper();
+        }
+        for _ in 0..self.io.posted.len() {
+            if let Some((target, event)) = self.io.posted.pop_front() {
+                self.deliver(target, event);
+            }
+        }
+        for _ in 0..self.io.drained.len() {
+            if let Some(token) = self.io.drained.pop_front() {
+                self.call(token, |protocol, cx| protocol.resume_producing(token, cx));
+            }
+        }
+        self.read_left = self.io.limits.turn_input_bytes();
+        for _ in 0..self.io.urgent_ready.len() {
+            if let Some(token) = self.io.urgent_ready.pop_front() {
+                self.serve_ready(token);
+            }
+        }
+        for _ in 0..self.io.ready.len() {
+            if self.read_left == 0 {
+                return;
+            }
+            if let Some(token) = self.io.ready.pop_front() {
+                self.serve_ready(token);
+            }
+        }
+    }
+
+    fn serve_signals(&mut self) {
+        for signal in self.io.signals.as_mut().map(Signals::take).unwrap_or_default() {
+            self.app.signal_received(signal, &mut self.io);
+            self.settle_births();
+        }
+    }
+
+    fn serve_helper(&mut self) {
+        // Those that were under way when the step began: their wake-up is used up. A job that is begun
+        // from here brings its own.
+        for _ in 0..self.io.helper.under_way() {
+            match self.io.helper.take_result() {
+                None => return,
+                Some(Returned::Event(target, event)) => self.deliver(target, event),
+                Some(Returned::Addresses(token, answer)) => {
+                    self.io.addresses_received(token, answer);
+                }
+            }
+        }
+    }
+
+    fn serve_ready(&mut self, token: Token) {
+        match find(&mut self.io.sockets, token) {
+            None => self.serve_listener(token),
+            Some(connection) => {
+                connection.in_ready = false;
+                match connection.phase {
+                    Phase::Connecting => self.serve_connecting(token),
+                    _ => self.serve_connection(token),
+                }
+            }
+        }
+    }
+
+    fn serve_listener(&mut self, listener: Token) {
+        let Some(listening) = find_listener(&mut self.io.sockets, listener) else { return };
+        listening.in_ready = false;
+        for _ in 0..ACCEPT_BUDGET {
+            let arrival = match self.io.accept(listener) {
+                Accepted::Arrival(arrival) => arrival,
+                Accepted::Gone => continue,
+                Accepted::Nobody => return,
+            };
+            let peer = arrival.peer;
+            let token = match self.io.admit(arrival) {
+                Ok(token) => token,
+                Err(e) => {
+                    log::warn!("the connection from {peer} cannot be served and is closed: {e}");
+                    continue;
+                }
+            };
+            let Some(Some(Handler::Factory(factory))) = self.handlers.get_mut(listener.slot())
+            else {
+                return self.io.turn_away(token);
+            };
+            let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
+            match factory.build_protocol(peer, &mut cx) {
+                Some(protocol) => {
+                    self.move_in(token, Handler::Protocol(protocol));
+                    // Over TLS it is made when the handshake is done.
+                    self.call_open(token, |protocol, cx| protocol.connection_made(token, cx));
+                }
+                None => self.io.turn_away(token),
+            }
+            self.settle_births();
+        }
+        self.io.queue_accept(listener);
+    }
+
+    fn serve_connecting(&mut self, token: Token) {
+        if self.io.check_connecting(token) {
+            self.call_open(token, |protocol, cx| protocol.connection_made(token, cx));
+        }
+    }
+
+    fn serve_connection(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.io.sockets, token) else { return };
+        if !connection.wants_reading() {
+            // Nobody wants to hear, but a reset is not something to be heard.
+            if connection.announced
+                && let Some(why) = connection.failure()
+            {
+                self.io.end(token, why);
+            }
+            return;
+        }
+        let heard = match connection.hear(&mut self.scratch, &mut self.plain) {
+            Ok(heard) => heard,
+            Err(why) => return self.io.end(token, why),
+        };
+        if let Some(idle) = &mut connection.idle {
+            idle.heard = self.io.now;
+        }
+        // One that began with this very byte.
+        let unlimited = connection.phase == Phase::Handshaking && connection.timer.is_none();
+        let owes_records = connection.tls.as_ref().is_some_and(|tls| !tls.records.is_empty());
+        if connection.phase == Phase::Lingering && connection.read_closed {
+            self.io.end(token, Reason::Done);
+        } else if heard.made || owes_records {
+            self.io.queue_flush(token);
+        }
+        if unlimited {
+            self.io.limit_phase(token, self.io.limits.handshake_timeout);
+        }
+        if heard.made {
+            self.io.clear_limit(token);
+            self.call_open(token, |protocol, cx| protocol.connection_made(token, cx));
+        }
+        match heard.data {
+            Data::None => {}
+            Data::Scratch(length) => {
+                self.read_left = self.read_left.saturating_sub(length);
+                let data = self.scratch.get(..length).unwrap_or_default();
+                let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
+                call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
+            }
+            Data::Plain => {
+                let data = self.plain.as_slice();
+                self.read_left = self.read_left.saturating_sub(data.len());
+                let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
+                call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
+            }
+        }
+        self.settle_births();
+        if heard.closed {
+            self.call_open(token, |protocol, cx| protocol.read_closed(token, cx));
+        }
+        self.io.queue_read(token);
+    }
+}
