@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use mio::net::{TcpListener, UnixListener};
 
 use super::addresses::Admission;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Layer, Phase};
 use super::limits::ACCEPT_RETRY;
 use super::options::tune_accepted;
 use super::slots::{Due, Kind, Socket, find};
@@ -153,10 +153,10 @@ impl<A: Application> Io<A> {
             Speech::Plain => {}
             Speech::Tls(tls) => {
                 connection.phase = Phase::Handshaking;
-                connection.tls = Some(Box::new(TlsSession::server(&tls)?));
+                connection.layer = Layer::Tls(Box::new(TlsSession::server(&tls)?));
             }
             Speech::Either(tls) => {
-                (connection.phase, connection.undecided) = (Phase::Undecided, Some(tls));
+                (connection.phase, connection.layer) = (Phase::Undecided, Layer::Undecided(tls));
             }
         }
         Ok(connection)
@@ -166,7 +166,7 @@ impl<A: Application> Io<A> {
     pub(super) fn turn_away(&mut self, token: Token) {
         self.stop_watching(token);
         if let Some(connection) = find(&mut self.sockets, token) {
-            self.addresses.leave(connection.peer);
+            self.addresses.leave(connection.peer.get());
             self.sockets.remove(token.slot());
             self.stats.accepted -= 1;
         }

@@ -62,16 +62,20 @@ impl<A: Application> Reactor<A> {
         }
     }
 
-    pub(super) fn move_out(&mut self, token: Token) -> Option<Handler<A>> {
+    pub(super) fn move_out(&mut self, token: Token) -> Option<Box<dyn Protocol<A>>> {
         self.handlers.get_mut(token.slot()).and_then(Option::take)
     }
 
     pub(super) fn move_in(&mut self, token: Token, handler: Handler<A>) {
+        let protocol = match handler {
+            Handler::Protocol(protocol) => protocol,
+            Handler::Factory(factory) => return self.factories.push((token, factory)),
+        };
         if self.handlers.len() <= token.slot() {
             self.handlers.resize_with(token.slot() + 1, || None);
         }
         if let Some(place) = self.handlers.get_mut(token.slot()) {
-            *place = Some(handler);
+            *place = Some(protocol);
         }
     }
 }
@@ -79,20 +83,20 @@ impl<A: Application> Reactor<A> {
 /// Calls the protocol at a token's slot. A function of the three fields, so that a caller may lend the
 /// protocol bytes out of a fourth.
 fn call<A: Application>(
-    handlers: &mut [Option<Handler<A>>],
+    handlers: &mut [Option<Box<dyn Protocol<A>>>],
     app: &mut A,
     io: &mut Io<A>,
     token: Token,
     callback: impl FnOnce(&mut dyn Protocol<A>, &mut Ctx<'_, A>),
 ) {
-    if let Some(Some(Handler::Protocol(protocol))) = handlers.get_mut(token.slot()) {
+    if let Some(Some(protocol)) = handlers.get_mut(token.slot()) {
         callback(protocol.as_mut(), &mut Ctx { app, io });
     }
 }
 
 /// The same, if the connection is open.
 pub(super) fn call_open<A: Application>(
-    handlers: &mut [Option<Handler<A>>],
+    handlers: &mut [Option<Box<dyn Protocol<A>>>],
     app: &mut A,
     io: &mut Io<A>,
     token: Token,

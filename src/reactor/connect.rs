@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Layer, Phase};
 use super::options::tune_made;
 use super::slots::{Birth, Handler, Kind, find};
 use super::tls::TlsSession;
@@ -68,7 +68,7 @@ impl<A: Application> Io<A> {
         let mut connection = Connection::new(None, Peer::Unknown, Phase::LookingUp);
         let lookup_timeout = options.lookup_timeout;
         let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        connection.dial = Some(Box::new(Dial {
+        connection.layer = Layer::Dial(Box::new(Dial {
             host: host.to_owned(),
             port,
             options,
@@ -96,10 +96,10 @@ impl<A: Application> Io<A> {
         answer: Result<Vec<SocketAddr>, String>,
     ) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
-        let Some(dial) = connection.dial.as_mut().filter(|_| connection.phase == Phase::LookingUp)
-        else {
+        if connection.phase != Phase::LookingUp {
             return;
-        };
+        }
+        let Some(dial) = connection.dial() else { return };
         match answer {
             Ok(mut addresses) => {
                 addresses.reverse();
@@ -114,14 +114,14 @@ impl<A: Application> Io<A> {
     fn try_next_address(&mut self, token: Token) {
         loop {
             let Some(connection) = find(&mut self.sockets, token) else { return };
-            let Some(dial) = &mut connection.dial else { return };
+            let Layer::Dial(dial) = &mut connection.layer else { return };
             let Some(address) = dial.untried.pop() else {
                 let words = in_words(&dial.failures);
                 return self.fail_dial(token, &words);
             };
             let limit = dial.options.connect_timeout;
             connection.phase = Phase::Connecting;
-            connection.peer = Peer::Tcp(address);
+            connection.peer = Peer::Tcp(address).into();
             let begun = TcpStream::connect(address).and_then(|stream| {
                 tune_made(&stream, self.limits.keepalive);
                 let mut stream = Stream::Tcp(stream);
@@ -146,14 +146,16 @@ impl<A: Application> Io<A> {
         self.clear_limit(token);
         let Some(connection) = find(&mut self.sockets, token) else { return };
         connection.stream = None;
-        if let (Some(dial), Peer::Tcp(address)) = (&mut connection.dial, connection.peer) {
+        let peer = connection.peer.get();
+        if let (Some(dial), Peer::Tcp(address)) = (connection.dial(), peer) {
             dial.failures.push((address, why.to_owned()));
         }
         self.try_next_address(token);
     }
 
     fn fail_dial(&mut self, token: Token, why: &str) {
-        let Some(dial) = find(&mut self.sockets, token).and_then(|c| c.dial.take()) else { return };
+        let dial = find(&mut self.sockets, token).and_then(Connection::take_dial);
+        let Some(dial) = dial else { return };
         let to = format!("{}:{}", dial.host, dial.port);
         self.end(token, Reason::ConnectFailed { to, why: why.to_owned() });
     }
@@ -181,12 +183,12 @@ impl<A: Application> Io<A> {
     /// Connected: speak, or shake hands first.
     fn begin_speaking(&mut self, token: Token) -> bool {
         let Some(connection) = find(&mut self.sockets, token) else { return false };
-        let Some(dial) = connection.dial.take() else { return false };
+        let Some(dial) = connection.take_dial() else { return false };
         let name = dial.options.tls_name.as_ref().unwrap_or(&dial.host);
         match dial.options.tls.as_ref().map(|tls| TlsSession::client(tls, name)).transpose() {
             Ok(None) => connection.phase = Phase::Open,
             Ok(Some(session)) => {
-                connection.tls = Some(Box::new(session));
+                connection.layer = Layer::Tls(Box::new(session));
                 connection.phase = Phase::Handshaking;
                 self.limit_phase(token, dial.options.handshake_timeout);
             }

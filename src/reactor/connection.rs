@@ -5,9 +5,10 @@
 
 use super::connect::Dial;
 use super::limits::SPARE_BUFFERS;
+use super::peer::Kept;
 use super::timers::DelayedCall;
 use super::tls::{TLS_HANDSHAKE, TlsServer, TlsSession};
-use super::transport::{Flushed, Output, Received, Stream, receive};
+use super::transport::{Flushed, Output, Received, Spare, Stream, receive};
 use super::watch::Idle;
 use super::{Peer, Reason};
 
@@ -54,18 +55,26 @@ pub(super) enum Data {
     Plain,
 }
 
+/// What stands between the socket and the protocol.
+pub(super) enum Layer {
+    /// Nothing: it speaks text.
+    Plain,
+    /// What is needed until the connection is made, on the dialling side.
+    Dial(Box<Dial>),
+    /// How it would speak TLS, until it is known whether it does.
+    Undecided(TlsServer),
+    Tls(Box<TlsSession>),
+}
+
+/// One connection. Ten thousand idle ones should cost little, so what few of them have is boxed.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(super) struct Connection {
     /// `None` while the name is being looked up and between two addresses.
     pub stream: Option<Stream>,
-    pub peer: Peer,
+    pub peer: Kept,
     pub phase: Phase,
     pub output: Output,
-    pub tls: Option<Box<TlsSession>>,
-    /// How it would speak TLS, until it is known whether it does.
-    pub undecided: Option<TlsServer>,
-    /// What is needed until the connection is made, on the dialling side.
-    pub dial: Option<Box<Dial>>,
+    pub layer: Layer,
     /// The time limit of the present phase.
     pub timer: Option<DelayedCall>,
     /// Where silence has a bound.
@@ -95,20 +104,16 @@ pub(super) struct Connection {
     pub in_ready: bool,
     /// Stands in a queue of connections to flush.
     pub in_writes: bool,
-    /// Stands in the list of connections that have written what is withheld.
-    pub in_withheld: bool,
 }
 
 impl Connection {
     pub fn new(stream: Option<Stream>, peer: Peer, phase: Phase) -> Self {
         Self {
             stream,
-            peer,
+            peer: peer.into(),
             phase,
             output: Output::default(),
-            tls: None,
-            undecided: None,
-            dial: None,
+            layer: Layer::Plain,
             timer: None,
             idle: None,
             owed: 0,
@@ -123,25 +128,42 @@ impl Connection {
             urgent: false,
             in_ready: false,
             in_writes: false,
-            in_withheld: false,
+        }
+    }
+
+    pub fn tls(&self) -> Option<&TlsSession> {
+        if let Layer::Tls(tls) = &self.layer { Some(tls) } else { None }
+    }
+
+    pub fn dial(&mut self) -> Option<&mut Dial> {
+        if let Layer::Dial(dial) = &mut self.layer { Some(dial) } else { None }
+    }
+
+    pub fn take_dial(&mut self) -> Option<Box<Dial>> {
+        match std::mem::replace(&mut self.layer, Layer::Plain) {
+            Layer::Dial(dial) => Some(dial),
+            other => {
+                self.layer = other;
+                None
+            }
         }
     }
 
     /// Output that the kernel has not taken yet, bytes.
     pub fn backlog(&self) -> usize {
-        self.output.len() + self.tls.as_ref().map_or(0, |tls| tls.records.len())
+        self.output.len() + self.tls().map_or(0, |tls| tls.records.len())
     }
 
     /// Output that may be sent and that the kernel does not take, bytes: its buffers for this connection
     /// are full.
     pub fn unread(&self) -> usize {
-        let sealed = self.tls.as_ref().map_or(0, |tls| tls.records.len());
+        let sealed = self.tls().map_or(0, |tls| tls.records.len());
         if self.writable { 0 } else { self.output.unsent().len() + sealed }
     }
 
-    /// How many bytes the kernel has ever taken.
+    /// How many bytes the kernel has taken, to be compared between two moments of one wait.
     pub fn sent_bytes(&self) -> u64 {
-        self.tls.as_ref().map_or(&self.output, |tls| &tls.records).sent_bytes()
+        self.tls().map_or(&self.output, |tls| &tls.records).sent_bytes()
     }
 
     /// Whether a write can still reach the peer: before the end, and after `lose_connection` only what
@@ -175,10 +197,12 @@ impl Connection {
             Received::Data { length, drained } => {
                 self.readable = !drained;
                 let made = self.phase == Phase::Undecided && self.decide(scratch.first())?;
-                match (self.phase, &mut self.tls) {
+                match (self.phase, &self.layer) {
                     (Phase::Losing | Phase::Lingering, _) => Ok(Heard::default()),
-                    (_, None) => Ok(Heard { made, data: Data::Scratch(length), closed: false }),
-                    (_, Some(_)) => self.hear_records(scratch.get(..length).unwrap_or(&[]), plain),
+                    (_, Layer::Tls(_)) => {
+                        self.hear_records(scratch.get(..length).unwrap_or(&[]), plain)
+                    }
+                    (_, _) => Ok(Heard { made, data: Data::Scratch(length), closed: false }),
                 }
             }
         }
@@ -188,15 +212,16 @@ impl Connection {
     /// control character that no text begins with. Answers whether the connection is made with that.
     fn decide(&mut self, first: Option<&u8>) -> Result<bool, Reason> {
         self.phase = Phase::Open;
-        if let Some(tls) = self.undecided.take().filter(|_| first == Some(&TLS_HANDSHAKE)) {
-            self.tls = Some(Box::new(TlsSession::server(&tls).map_err(Reason::Tls)?));
+        let layer = std::mem::replace(&mut self.layer, Layer::Plain);
+        if let (Layer::Undecided(tls), Some(&TLS_HANDSHAKE)) = (layer, first) {
+            self.layer = Layer::Tls(Box::new(TlsSession::server(&tls).map_err(Reason::Tls)?));
             self.phase = Phase::Handshaking;
         }
         Ok(self.phase == Phase::Open)
     }
 
     fn hear_records(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> Result<Heard, Reason> {
-        let Some(tls) = &mut self.tls else { return Ok(Heard::default()) };
+        let Layer::Tls(tls) = &mut self.layer else { return Ok(Heard::default()) };
         plain.clear();
         let closed = match tls.receive(bytes, plain) {
             Ok(closed) => closed,
@@ -233,7 +258,7 @@ impl Connection {
             Phase::Handshaking => {
                 Err(Reason::Tls("the peer hung up during the TLS handshake".to_owned()))
             }
-            Phase::Open if self.tls.is_some() => {
+            Phase::Open if self.tls().is_some() => {
                 Err(Reason::Tls("the peer hung up without TLS's close_notify".to_owned()))
             }
             Phase::Open => Ok(Heard { closed: true, ..Heard::default() }),
@@ -248,11 +273,11 @@ impl Connection {
     }
 
     /// One attempt to hand the output to the kernel. The error ends the connection.
-    pub fn flush(&mut self, spare: &mut Vec<Vec<u8>>) -> Result<(), Reason> {
+    pub fn flush(&mut self, spare: &mut Spare) -> Result<(), Reason> {
         let Some(stream) = self.stream.as_mut().filter(|_| self.writable) else { return Ok(()) };
-        let output = match &mut self.tls {
-            None => &mut self.output,
-            Some(tls) => {
+        let output = match &mut self.layer {
+            Layer::Plain | Layer::Dial(_) | Layer::Undecided(_) => &mut self.output,
+            Layer::Tls(tls) => {
                 tls.seal(&mut self.output).map_err(Reason::Tls)?;
                 if self.phase == Phase::Losing && self.owed == 0 && self.output.is_empty() {
                     // The last record, and part of the output: without it the peer must take all that
@@ -264,6 +289,8 @@ impl Connection {
             }
         };
         match output.flush_to(stream) {
+            // While the output is watched, the buffer remembers how much of it has been sent.
+            Flushed::All if self.timer.is_some() => {}
             Flushed::All => output.release(spare, SPARE_BUFFERS),
             Flushed::Part => self.writable = false,
             Flushed::Failed(e) => return Err(Reason::Broken(e.to_string())),

@@ -23,7 +23,7 @@ impl<A: Application> Io<A> {
         let sockets = &mut self.sockets;
         let with_end = |token: Token| {
             let connection = find(sockets, token)?;
-            connection.in_withheld = false;
+            connection.output.unlist();
             Some((token, connection.output.end()))
         };
         self.withheld.drain(..).filter_map(with_end).collect()

@@ -5,7 +5,7 @@
 
 use super::connection::Phase;
 use super::limits::LINGER;
-use super::slots::{Handler, find};
+use super::slots::find;
 use super::transport::Stream;
 use super::turn::Reactor;
 use super::{Application, Ctx, Reason, Token};
@@ -74,12 +74,12 @@ impl<A: Application> Reactor<A> {
             // Closing takes the descriptor out of the kernel's list too.
             connection.stream = None;
             if connection.accepted {
-                self.io.addresses.leave(connection.peer);
+                self.io.addresses.leave(connection.peer.get());
                 self.io.stats.accepted = self.io.stats.accepted.saturating_sub(1);
             }
             // Births of this very turn may be for this slot.
             self.settle_births();
-            if let Some(Handler::Protocol(mut protocol)) = self.move_out(token) {
+            if let Some(mut protocol) = self.move_out(token) {
                 self.io.told_after_turn_end = true;
                 let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
                 protocol.connection_lost(token, &why, &mut cx);

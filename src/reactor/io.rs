@@ -16,7 +16,7 @@ use slab::Slab;
 
 use super::accept::{Listener, ListenerSocket};
 use super::addresses::Addresses;
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::descriptors;
 use super::helper::{Helper, Returned};
 use super::limits::Limits;
@@ -24,6 +24,7 @@ use super::options::tune_listener;
 use super::signals::Signals;
 use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
 use super::timers::{DelayedCall, Timers};
+use super::transport::Spare;
 use super::{Application, Factory, Peer, Protocol, Reason, Speech, Token};
 
 /// What the loop knows of itself.
@@ -60,7 +61,7 @@ pub struct Io<A: Application> {
     /// Who has how many of the accepted connections.
     pub(super) addresses: Addresses,
     /// Used output buffers for the next connection that has something to say.
-    pub(super) spare: Vec<Vec<u8>>,
+    pub(super) spare: Spare,
 
     // The queues, in the order in which a turn drains them.
     /// A signal has come.
@@ -138,14 +139,14 @@ impl<A: Application> Io<A> {
 
     /// Who is at the other end, while it is known.
     pub fn peer(&self, token: Token) -> Option<Peer> {
-        self.connection(token).map(|connection| connection.peer)
+        self.connection(token).map(|connection| connection.peer.get())
     }
 
     /// Whether the peer has proven to be `name`: the connection speaks TLS 1.3, and the peer has shown a
     /// certificate for that name, of an authority that this side trusts, and has the key to it. Nothing
     /// that is said on the connection changes this. Names are compared without regard to case.
     pub fn peer_is(&self, token: Token, name: &str) -> bool {
-        let tls = self.connection(token).and_then(|connection| connection.tls.as_ref());
+        let tls = self.connection(token).and_then(Connection::tls);
         tls.is_some_and(|tls| tls.peer_is(name))
     }
 
@@ -165,8 +166,7 @@ impl<A: Application> Io<A> {
         let connection = find(&mut self.sockets, to).filter(|c| c.takes_output())?;
         let composed = compose(connection.output.tail(&mut self.spare));
         connection.choked |= connection.backlog() >= self.limits.output_bytes;
-        if connection.output.is_withheld() && !connection.in_withheld {
-            connection.in_withheld = true;
+        if connection.output.list() {
             self.withheld.push(to);
         }
         self.queue_flush(to);
@@ -302,8 +302,8 @@ impl<A: Application> Io<A> {
         self.limits.connections
     }
 
-    /// From now on SIGTERM, SIGINT and SIGHUP are told to [`Application::signal_received`]. The error is
-    /// the system's.
+    /// From now on SIGTERM, SIGINT and SIGHUP are told to [`Application::signal_received`], and SIGXFSZ does
+    /// not kill: a file that may not grow is an error of its writer. The error is the system's.
     pub fn catch_signals(&mut self) -> io::Result<()> {
         self.signals = Some(Signals::install(self.poll.registry(), SIGNALS)?);
         Ok(())

@@ -143,5 +143,11 @@ pub const SPARE_BUFFERS: usize = 64;
 /// See [`SPARE_BUFFERS`].
 pub const SPARE_BUFFER_MAX_BYTES: usize = 128 * 1024;
 
+/// A turn longer than this is told in the log at the level `debug`, at most once in
+/// [`SLOW_TURN_TOLD_EVERY`]: everybody has waited for it.
+pub const SLOW_TURN: Duration = Duration::from_millis(10);
+/// See [`SLOW_TURN`].
+pub const SLOW_TURN_TOLD_EVERY: Duration = Duration::from_secs(1);
+
 /// Kernel events taken from one sleep; what does not fit comes with the next.
 pub const EVENTS_PER_TURN: usize = 1024;

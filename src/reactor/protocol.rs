@@ -6,9 +6,8 @@
 //! another travels as an event ([`Io::post`]) and arrives when no callback is running.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 
-use super::{Io, Token};
+use super::{Io, Peer, Token};
 
 /// The one value that all handlers of a reactor share: Twisted's `self.factory`, with a few callbacks.
 pub trait Application: Sized + 'static {
@@ -83,37 +82,6 @@ pub trait Protocol<A: Application> {
 pub trait Factory<A: Application> {
     /// A protocol for the connection from `peer`, or `None` to close it at once.
     fn build_protocol(&mut self, peer: Peer, cx: &mut Ctx<'_, A>) -> Option<Box<dyn Protocol<A>>>;
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// An address and a port.
-    Tcp(SocketAddr),
-    /// A program on this machine, over a Unix socket.
-    Unix,
-    /// Nobody yet: the name is being looked up.
-    Unknown,
-}
-
-impl Peer {
-    /// Its address, where it has one. An IPv4 address is given as such, also when it came over IPv6.
-    pub fn ip(self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(address) => Some(address.ip().to_canonical()),
-            Self::Unix | Self::Unknown => None,
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix => f.write_str("a local socket"),
-            Self::Unknown => f.write_str("an address not known yet"),
-        }
-    }
 }
 
 /// Why a connection ended.

@@ -102,10 +102,8 @@ impl<A: Application> Reactor<A> {
                     continue;
                 }
             };
-            let Some(Some(Handler::Factory(factory))) = self.handlers.get_mut(listener.slot())
-            else {
-                return self.io.turn_away(token);
-            };
+            let factory = self.factories.iter_mut().find(|(of, _)| *of == listener);
+            let Some((_, factory)) = factory else { return self.io.turn_away(token) };
             let mut cx = Ctx { app: &mut self.app, io: &mut self.io };
             match factory.build_protocol(peer, &mut cx) {
                 Some(protocol) => {
@@ -146,7 +144,7 @@ impl<A: Application> Reactor<A> {
         }
         // One that began with this very byte.
         let unlimited = connection.phase == Phase::Handshaking && connection.timer.is_none();
-        let owes_records = connection.tls.as_ref().is_some_and(|tls| !tls.records.is_empty());
+        let owes_records = connection.tls().is_some_and(|tls| !tls.records.is_empty());
         if connection.phase == Phase::Lingering && connection.read_closed {
             self.io.end(token, Reason::Done);
         } else if heard.made || owes_records {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{SigId, flag, low_level};
 
 use super::Signal;
@@ -23,7 +23,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes SIGTERM, SIGINT and SIGHUP over for this process, until dropped.
+    /// Takes SIGTERM, SIGINT and SIGHUP over for this process, and SIGXFSZ from it, until dropped.
     pub fn install(registry: &Registry, token: Token) -> io::Result<Self> {
         let (read_end, write_end) = StdUnixStream::pair()?;
         read_end.set_nonblocking(true)?;
@@ -37,6 +37,9 @@ impl Signals {
             installed.push(flag::register(number(*signal), Arc::clone(flag))?);
             installed.push(low_level::pipe::register(number(*signal), write_end.try_clone()?)?);
         }
+        // Nobody looks at this one's flag. Caught, the write that went past the limit of a file's size
+        // fails with EFBIG (setrlimit(2)), which is the file's trouble; not caught, it is our death.
+        installed.push(flag::register(SIGXFSZ, Arc::default())?);
         let mut pipe = UnixStream::from_std(read_end);
         registry.register(&mut pipe, token, Interest::READABLE)?;
         Ok(Self { pipe, raised, installed })

@@ -58,7 +58,7 @@ pub(super) enum Kind {
     Connection(Connection),
 }
 
-/// What stands in `handlers` at a socket's slot.
+/// What is born during a callback and moves in when it has returned.
 pub(super) enum Handler<A> {
     Protocol(Box<dyn Protocol<A>>),
     Factory(Box<dyn Factory<A>>),

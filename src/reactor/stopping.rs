@@ -5,7 +5,7 @@
 //! turn, and once by a delayed call when all this takes too long.
 
 use super::limits::STOP_TIMEOUT;
-use super::slots::{Due, Handler, Kind, Socket, Stopping, find};
+use super::slots::{Due, Kind, Socket, Stopping, find};
 use super::turn::Reactor;
 use super::{Application, Reason, Token};
 
@@ -29,11 +29,8 @@ impl<A: Application> Reactor<A> {
     }
 
     fn close_listeners(&mut self) {
-        for (slot, handler) in self.handlers.iter_mut().enumerate() {
-            if matches!(handler, Some(Handler::Factory(_))) {
-                *handler = None;
-                self.io.sockets.try_remove(slot);
-            }
+        for (token, _) in self.factories.drain(..) {
+            self.io.sockets.try_remove(token.slot());
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use slab::Slab;
@@ -18,13 +19,16 @@ const HUSKS_ALWAYS_ALLOWED: usize = 64;
 /// After the call has happened the handle is stale and does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DelayedCall {
-    slot: usize,
-    sequence: u64,
+    slot: u32,
+    /// Which of the calls in that slot. As with sockets' tokens, a number comes again only after four
+    /// billion others.
+    generation: NonZeroU32,
 }
 
 struct Pending<T> {
     when: Instant,
     sequence: u64,
+    generation: NonZeroU32,
     what: T,
 }
 
@@ -34,11 +38,17 @@ pub struct Timers<T> {
     /// `(when, sequence, slot)`: of two calls due at one instant the one made first comes first.
     heap: BinaryHeap<Reverse<(Instant, u64, usize)>>,
     next_sequence: u64,
+    next_generation: NonZeroU32,
 }
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Self { pending: Slab::new(), heap: BinaryHeap::new(), next_sequence: 0 }
+        Self {
+            pending: Slab::new(),
+            heap: BinaryHeap::new(),
+            next_sequence: 0,
+            next_generation: NonZeroU32::MIN,
+        }
     }
 }
 
@@ -47,9 +57,12 @@ impl<T> Timers<T> {
     pub fn add(&mut self, when: Instant, what: T) -> DelayedCall {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let slot = self.pending.insert(Pending { when, sequence, what });
+        let generation = self.next_generation;
+        self.next_generation = generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let slot = self.pending.insert(Pending { when, sequence, generation, what });
         self.heap.push(Reverse((when, sequence, slot)));
-        DelayedCall { slot, sequence }
+        // A slot that does not fit, in a process of some hundred gigabytes, names no call.
+        DelayedCall { slot: u32::try_from(slot).unwrap_or(u32::MAX), generation }
     }
 
     /// Takes a call back. `false` when it has happened or was cancelled before.
@@ -57,7 +70,7 @@ impl<T> Timers<T> {
         if self.living(call).is_none() {
             return false;
         }
-        self.pending.remove(call.slot);
+        self.pending.remove(call.slot as usize);
         self.drop_husks();
         true
     }
@@ -67,10 +80,11 @@ impl<T> Timers<T> {
         let Some(pending) = self.living(call) else { return false };
         let earlier = when < pending.when;
         pending.when = when;
+        let sequence = pending.sequence;
         // A call moved later is found out when its old place comes up; one moved earlier needs a new
         // place now, and its old one becomes a husk.
         if earlier {
-            self.heap.push(Reverse((when, call.sequence, call.slot)));
+            self.heap.push(Reverse((when, sequence, call.slot as usize)));
             self.drop_husks();
         }
         true
@@ -100,7 +114,8 @@ impl<T> Timers<T> {
     }
 
     fn living(&mut self, call: DelayedCall) -> Option<&mut Pending<T>> {
-        self.pending.get_mut(call.slot).filter(|pending| pending.sequence == call.sequence)
+        let pending = self.pending.get_mut(call.slot as usize);
+        pending.filter(|pending| pending.generation == call.generation)
     }
 
     /// Brings the heap's top to a living call at its true time.

@@ -51,86 +51,150 @@ pub(super) enum Flushed {
     Failed(io::Error),
 }
 
-/// Bytes on their way out: appended at the end, taken by the kernel at the front.
+/// Bytes on their way out: appended at the end, taken by the kernel at the front. One word as long as
+/// there are none, which is what an idle connection has.
 #[derive(Default)]
-pub(super) struct Output {
+pub(super) struct Output(Option<Box<Buffer>>);
+
+/// An output that has something in it, or something to remember.
+#[derive(Default)]
+pub(super) struct Buffer {
     bytes: Vec<u8>,
     sent: usize,
     /// How many bytes came before the first of `bytes`.
     gone: u64,
     /// What stands from here on, counted from the first byte ever appended, must wait.
     withheld_from: Option<u64>,
+    /// Somebody is to be told that more has been withheld.
+    listed: bool,
 }
+
+/// Buffers for the next output that has something to say.
+pub(super) type Spare = Vec<Box<Buffer>>;
 
 impl Output {
     /// Bytes that are not with the kernel yet.
     pub fn len(&self) -> usize {
-        // Whoever composes must only append, and is not trusted to.
-        self.bytes.len().saturating_sub(self.sent)
+        self.0.as_ref().map_or(0, |buffer| buffer.len())
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Where new output is appended. An empty output takes a used buffer from `spare`.
-    pub fn tail(&mut self, spare: &mut Vec<Vec<u8>>) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0 {
-            self.bytes = spare.pop().unwrap_or_default();
-        } else if self.sent > SPARE_BUFFER_MAX_BYTES {
-            // A peer that reads slowly but steadily keeps the buffer from ever being empty; the part
-            // that is gone must not pile up in front.
-            self.bytes.drain(..self.sent);
-            self.gone += self.sent as u64;
-            self.sent = 0;
+    /// Where new output is appended. An output without a buffer takes a used one from `spare`.
+    pub fn tail(&mut self, spare: &mut Spare) -> &mut Vec<u8> {
+        let buffer = self.0.get_or_insert_with(|| spare.pop().unwrap_or_default());
+        if buffer.sent > SPARE_BUFFER_MAX_BYTES {
+            buffer.forget_sent();
         }
-        &mut self.bytes
+        &mut buffer.bytes
     }
 
-    /// How many bytes were ever marked as sent.
+    /// How many bytes were marked as sent since it last got a buffer.
     pub fn sent_bytes(&self) -> u64 {
-        self.gone + self.sent as u64
+        self.0.as_ref().map_or(0, |buffer| buffer.gone + buffer.sent as u64)
     }
 
-    /// Where its end is, counted in bytes from the first that was ever appended.
+    /// Where its end is, counted in bytes from the first that was appended since it last got a buffer.
     pub fn end(&self) -> u64 {
-        self.gone + self.bytes.len() as u64
+        self.0.as_ref().map_or(0, |buffer| buffer.end())
     }
 
     /// From now on what is appended waits for [`release_to`](Self::release_to).
     pub fn withhold(&mut self) {
-        self.withheld_from = Some(self.end());
+        let buffer = self.0.get_or_insert_default();
+        buffer.withheld_from = Some(buffer.end());
     }
 
     /// Lets go what stands before `end`; `None`: all, and nothing waits any more.
     pub fn release_to(&mut self, end: Option<u64>) {
-        self.withheld_from = end.zip(self.withheld_from).map(|(end, from)| end.max(from));
+        if let Some(buffer) = &mut self.0 {
+            buffer.withheld_from = end.zip(buffer.withheld_from).map(|(end, from)| end.max(from));
+        }
     }
 
-    /// Whether what is appended waits.
-    pub fn is_withheld(&self) -> bool {
-        self.withheld_from.is_some()
+    /// Whether what is appended waits, and this is the first time that it is asked since
+    /// [`unlist`](Self::unlist).
+    pub fn list(&mut self) -> bool {
+        let withheld = self.0.as_mut().filter(|buffer| buffer.withheld_from.is_some());
+        withheld.is_some_and(|buffer| !std::mem::replace(&mut buffer.listed, true))
+    }
+
+    /// Whoever keeps a list of the outputs that have withheld something begins anew.
+    pub fn unlist(&mut self) {
+        if let Some(buffer) = &mut self.0 {
+            buffer.listed = false;
+        }
     }
 
     /// What is still to be sent and may be.
     pub fn unsent(&self) -> &[u8] {
-        let limit = self.withheld_from.map_or(u64::MAX, |from| from.saturating_sub(self.gone));
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.bytes.len());
-        self.bytes.get(self.sent..limit).unwrap_or_default()
+        self.0.as_ref().map_or(&[], |buffer| buffer.unsent())
     }
 
     /// Marks so much of it as sent, or as taken over by TLS.
     pub fn advance(&mut self, length: usize) {
-        self.sent += length;
-        if self.is_empty() {
-            self.gone += self.bytes.len() as u64;
-            self.bytes.clear();
-            self.sent = 0;
+        if let Some(buffer) = &mut self.0 {
+            buffer.advance(length);
         }
     }
 
     /// One write attempt. Short writes are ordinary: the offset moves, the rest waits.
     pub fn flush_to(&mut self, stream: &mut impl Write) -> Flushed {
+        self.0.as_mut().map_or(Flushed::All, |buffer| buffer.flush_to(stream))
+    }
+
+    /// Gives the buffer of an empty output away, so that an idle connection holds none. One that
+    /// withholds keeps it, but not its memory: how much it has sent has to be remembered.
+    pub fn release(&mut self, spare: &mut Spare, spare_max: usize) {
+        let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.len() == 0) else { return };
+        buffer.forget_sent();
+        if buffer.withheld_from.is_some() {
+            buffer.bytes = Vec::new();
+            return;
+        }
+        let Some(mut buffer) = self.0.take() else { return };
+        if spare.len() < spare_max && buffer.bytes.capacity() <= SPARE_BUFFER_MAX_BYTES {
+            (buffer.gone, buffer.listed) = (0, false);
+            spare.push(buffer);
+        }
+    }
+}
+
+impl Buffer {
+    fn len(&self) -> usize {
+        // Whoever composes must only append, and is not trusted to.
+        self.bytes.len().saturating_sub(self.sent)
+    }
+
+    fn end(&self) -> u64 {
+        self.gone + self.bytes.len() as u64
+    }
+
+    /// A peer that reads slowly but steadily keeps the buffer from ever being empty; the part that is
+    /// gone must not pile up in front.
+    fn forget_sent(&mut self) {
+        let sent = self.sent.min(self.bytes.len());
+        self.bytes.drain(..sent);
+        self.gone += sent as u64;
+        self.sent = 0;
+    }
+
+    fn unsent(&self) -> &[u8] {
+        let limit = self.withheld_from.map_or(u64::MAX, |from| from.saturating_sub(self.gone));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.bytes.len());
+        self.bytes.get(self.sent..limit).unwrap_or_default()
+    }
+
+    fn advance(&mut self, length: usize) {
+        self.sent += length;
+        if self.len() == 0 {
+            self.forget_sent();
+        }
+    }
+
+    fn flush_to(&mut self, stream: &mut impl Write) -> Flushed {
         loop {
             let unsent = self.unsent();
             if unsent.is_empty() {
@@ -148,18 +212,6 @@ impl Output {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Flushed::Part,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Flushed::Failed(e),
-            }
-        }
-    }
-
-    /// Gives the memory of an empty output back, so that an idle connection holds none.
-    pub fn release(&mut self, spare: &mut Vec<Vec<u8>>, spare_max: usize) {
-        if self.is_empty() && self.bytes.capacity() > 0 {
-            // Empty, so nothing of it is left to be counted.
-            let mut buffer = std::mem::take(&mut self.bytes);
-            if spare.len() < spare_max && buffer.capacity() <= SPARE_BUFFER_MAX_BYTES {
-                buffer.clear();
-                spare.push(buffer);
             }
         }
     }
@@ -225,143 +277,4 @@ impl Write for Stream {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-
-    use super::*;
-
-    /// A stream that does what its script says, call by call.
-    #[derive(Default)]
-    struct Scripted {
-        answers: VecDeque<io::Result<usize>>,
-        written: Vec<u8>,
-    }
-
-    impl Scripted {
-        fn new(answers: impl IntoIterator<Item = io::Result<usize>>) -> Self {
-            Self { answers: answers.into_iter().collect(), written: Vec::new() }
-        }
-    }
-
-    impl Read for Scripted {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let length = self.answers.pop_front().expect("one read too many")?;
-            buffer[..length].fill(b'x');
-            Ok(length)
-        }
-    }
-
-    impl Write for Scripted {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let length = self.answers.pop_front().expect("one write too many")?.min(bytes.len());
-            self.written.extend_from_slice(&bytes[..length]);
-            Ok(length)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn error(kind: ErrorKind) -> io::Result<usize> {
-        Err(kind.into())
-    }
-
-    fn output(text: &str) -> Output {
-        let mut output = Output::default();
-        output.tail(&mut Vec::new()).extend_from_slice(text.as_bytes());
-        output
-    }
-
-    #[test]
-    fn a_short_read_is_drained_unless_the_end_was_announced() {
-        let mut buffer = [0; 8];
-        let mut read =
-            |answer, announced| receive(&mut Scripted::new([answer]), &mut buffer, announced);
-        assert!(matches!(read(Ok(3), false), Received::Data { length: 3, drained: true }));
-        assert!(matches!(read(Ok(8), false), Received::Data { length: 8, drained: false }));
-        assert!(matches!(read(Ok(3), true), Received::Data { length: 3, drained: false }));
-        assert!(matches!(read(Ok(0), false), Received::Closed));
-        assert!(matches!(read(error(ErrorKind::WouldBlock), false), Received::Nothing));
-        assert!(matches!(read(error(ErrorKind::Interrupted), false), Received::Again));
-        assert!(matches!(read(error(ErrorKind::ConnectionReset), false), Received::Failed(_)));
-    }
-
-    #[test]
-    fn a_short_write_keeps_the_rest_and_waits() {
-        let mut output = output("hello world");
-        let mut stream = Scripted::new([Ok(3)]);
-        assert!(matches!(output.flush_to(&mut stream), Flushed::Part));
-        assert_eq!(output.unsent(), b"lo world");
-        let mut more = Scripted::new([error(ErrorKind::WouldBlock)]);
-        assert!(matches!(output.flush_to(&mut more), Flushed::Part));
-        let mut rest = Scripted::new([error(ErrorKind::Interrupted), Ok(100)]);
-        assert!(matches!(output.flush_to(&mut rest), Flushed::All));
-        assert_eq!((stream.written, rest.written), (b"hel".to_vec(), b"lo world".to_vec()));
-        assert!(output.is_empty());
-    }
-
-    #[test]
-    fn what_is_withheld_waits_until_it_is_released_in_parts_or_for_good() {
-        let mut output = output("first ");
-        let flush = |output: &mut Output| {
-            let mut stream = Scripted::new((0..3).map(|_| Ok(4)));
-            while !matches!(output.flush_to(&mut stream), Flushed::All) {}
-            String::from_utf8(stream.written).unwrap()
-        };
-        let append = |output: &mut Output, text: &str| {
-            output.tail(&mut Vec::new()).extend_from_slice(text.as_bytes());
-            output.end()
-        };
-        output.withhold();
-        let second = append(&mut output, "second ");
-        assert_eq!(flush(&mut output), "first ");
-        assert_eq!((flush(&mut output).as_str(), output.len()), ("", 7));
-        append(&mut output, "third ");
-        output.release_to(Some(second));
-        assert_eq!(flush(&mut output), "second ");
-        // An earlier release comes late and takes nothing back.
-        output.release_to(Some(1));
-        assert_eq!((flush(&mut output).as_str(), output.len()), ("", 6));
-        output.release_to(None);
-        assert_eq!(flush(&mut output), "third ");
-        append(&mut output, "fourth");
-        assert_eq!(flush(&mut output), "fourth");
-    }
-
-    #[test]
-    fn a_broken_stream_is_a_failure_not_a_wait() {
-        for answer in [Ok(0), error(ErrorKind::BrokenPipe), error(ErrorKind::ConnectionReset)] {
-            let mut stream = Scripted::new([answer]);
-            assert!(matches!(output("x").flush_to(&mut stream), Flushed::Failed(_)));
-        }
-    }
-
-    #[test]
-    fn what_is_sent_does_not_pile_up_in_front_of_a_slow_reader() {
-        let mut output = Output::default();
-        let mut spare = Vec::new();
-        for _ in 0..1000 {
-            output.tail(&mut spare).extend_from_slice(&[b'x'; 4096]);
-            let mut stream = Scripted::new([Ok(4095)]);
-            output.flush_to(&mut stream);
-        }
-        assert_eq!(output.len(), 1000);
-        assert!(output.bytes.len() <= 2 * SPARE_BUFFER_MAX_BYTES, "{}", output.bytes.len());
-    }
-
-    #[test]
-    fn an_empty_output_gives_its_buffer_to_the_next() {
-        let mut spare = Vec::new();
-        let mut first = output("some text");
-        first.flush_to(&mut Scripted::new([Ok(100)]));
-        first.release(&mut spare, 1);
-        assert_eq!((first.bytes.capacity(), spare.len()), (0, 1));
-        let mut second = Output::default();
-        second.tail(&mut spare).push(b'y');
-        assert!(spare.is_empty() && second.bytes.capacity() > 1);
-        let mut full = output("kept while unsent");
-        full.release(&mut spare, 1);
-        assert_eq!(full.len(), 17);
-    }
-}
+mod tests;

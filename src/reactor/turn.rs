@@ -14,9 +14,9 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::Events;
 
 use super::connection::Phase;
-use super::limits::EVENTS_PER_TURN;
-use super::slots::{Due, Handler, SIGNALS, WAKER, find};
-use super::{Application, Ctx, Io, Limits, Token};
+use super::limits::{EVENTS_PER_TURN, SLOW_TURN, SLOW_TURN_TOLD_EVERY};
+use super::slots::{Due, SIGNALS, WAKER, find};
+use super::{Application, Ctx, Factory, Io, Limits, Protocol, Token};
 
 /// The time of one turn, read once.
 #[derive(Clone, Copy, Debug)]
@@ -38,14 +38,18 @@ impl Now {
 pub struct Reactor<A: Application> {
     pub(super) app: A,
     pub(super) io: Io<A>,
-    /// The protocols and factories, each at its socket's slot.
-    pub(super) handlers: Vec<Option<Handler<A>>>,
+    /// The protocols, each at its socket's slot.
+    pub(super) handlers: Vec<Option<Box<dyn Protocol<A>>>>,
+    /// Who makes them, by their listeners, of which there are few.
+    pub(super) factories: Vec<(Token, Box<dyn Factory<A>>)>,
     /// What the last sleep brought.
     events: Events,
     /// The one read buffer. Data is handed to a protocol where it was read; who needs it longer copies.
     pub(super) scratch: Vec<u8>,
     /// What TLS made of it.
     pub(super) plain: Vec<u8>,
+    /// When the log was last told of a long turn.
+    slow_turn_told: Option<Instant>,
     /// How much may still be read in this turn, bytes.
     pub(super) read_left: usize,
 }
@@ -63,9 +67,11 @@ impl<A: Application> Reactor<A> {
             app,
             io: Io::new(limits)?,
             handlers: Vec::new(),
+            factories: Vec::new(),
             events: Events::with_capacity(EVENTS_PER_TURN),
             scratch,
             plain: Vec::new(),
+            slow_turn_told: None,
             read_left: 0,
         })
     }
@@ -92,10 +98,24 @@ impl<A: Application> Reactor<A> {
             self.sleep(None)?;
             let now = Now::read();
             self.advance(now);
-            let took = now.monotonic.elapsed();
-            self.io.stats.longest_turn = self.io.stats.longest_turn.max(took);
+            self.note_length(now.monotonic, now.monotonic.elapsed());
         }
         Ok(())
+    }
+
+    /// The loop measures itself: from the moment it woke to the end of the sweep.
+    fn note_length(&mut self, began: Instant, took: Duration) {
+        let stats = &mut self.io.stats;
+        if took <= stats.longest_turn && took <= SLOW_TURN {
+            return;
+        }
+        stats.longest_turn = stats.longest_turn.max(took);
+        let told_lately =
+            self.slow_turn_told.is_some_and(|told| began < told + SLOW_TURN_TOLD_EVERY);
+        if took > SLOW_TURN && !told_lately {
+            self.slow_turn_told = Some(began);
+            log::debug!("turn {} of the loop took {} ms", stats.turns, took.as_millis());
+        }
     }
 
     /// Whether an orderly stop has been completed.

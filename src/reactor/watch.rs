@@ -56,7 +56,9 @@ impl<A: Application> Io<A> {
                 let words = format!("closed: its replies lay unread for {} s", seconds(limit));
                 self.end(token, Reason::Bound(words));
             }
-            _ => self.watch_output(token),
+            // Sent meanwhile, or a part of it: what is left is watched anew, and if nothing is, the
+            // buffer may go.
+            _ => self.queue_flush(token),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The control socket: one more line protocol on the same loop, for programs of the same user.
 //!
-//! `STATUS` answers one line of JSON, `STOP` stops the server in order. Its file is readable and writable
+//! `STATUS` answers one line of JSON, `STOP` stops the server in order. Of the loop it tells the `turns` since
+//! the start and the longest of them, from waking to falling asleep, in microseconds: for so long everybody
+//! else has waited. Its file is readable and writable
 //! for its owner only, which is all the protection it has and needs. Called by the reactor.
 
 use std::fs;

@@ -260,6 +260,25 @@ fn the_soft_limit_of_descriptors_is_no_limit() {
 }
 
 #[test]
+fn a_file_that_may_not_grow_is_the_journals_trouble_and_nobody_elses() {
+    let mut herd = Herd::new(ALONE);
+    let journal = herd.folder.path("journal");
+    let arguments = ["--journal", journal.to_str().unwrap(), "--log-level", "off"];
+    // In blocks of 512 bytes, or of 1,024 in some shells.
+    start_with_ulimit(&mut herd, "-f 4", &arguments);
+    let mut client = herd.connect("Solo");
+    for number in 0..100 {
+        let reply = client.ask(&format!("IAMAT client{number} +1-1 1"));
+        assert!(reply.starts_with("AT Solo "), "{reply}");
+    }
+    eventually("the journal's trouble", || {
+        let status = herd.status("Solo");
+        status["journal"].to_string().to_lowercase().contains("too large").then_some(())
+    });
+    assert_eq!(herd.status("Solo")["records"], 100);
+}
+
+#[test]
 fn values_that_make_no_sense_are_refused_with_what_would() {
     for (flag, word, needed) in [
         ("--max-connections", "0", "a whole number from 1 on is needed"),

@@ -342,3 +342,13 @@ fn a_listener_stands_in_the_queue_once_however_many_knock() {
         assert!(bench.io().ready.len() <= 1);
     }
 }
+
+/// An idle connection is its place in the slab and one in the table of protocols, beside the protocol
+/// itself. mio's socket is 8 bytes in a release and larger where it checks itself, as in tests.
+#[test]
+fn an_idle_connection_is_small() {
+    let stream = size_of::<Option<transport::Stream>>();
+    assert_eq!(size_of::<connection::Connection>() - stream, 72);
+    assert_eq!(size_of::<slots::Socket>() - stream, 80);
+    assert_eq!(size_of::<Option<Box<dyn Protocol<Notes>>>>(), 16);
+}

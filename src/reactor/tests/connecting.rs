@@ -116,7 +116,8 @@ fn each_address_of_a_name_is_tried_in_turn() {
     assert_eq!(bench.io().peer(token), Some(Peer::Tcp(good)));
     // What the failed ones left behind must not stick to the good one.
     let connection = bench.io().connection(token).unwrap();
-    assert!(!connection.readable && !connection.announced && connection.dial.is_none());
+    assert!(!connection.readable && !connection.announced);
+    assert!(matches!(connection.layer, connection::Layer::Plain));
     assert_eq!(bench.app().count("client: made"), 1);
     assert_eq!(bench.heard().len(), 3);
     drop(release);

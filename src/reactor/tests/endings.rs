@@ -19,7 +19,7 @@ fn the_one_end(bench: &mut Bench, name: &str) -> String {
     let (times, why) = lost(bench, name);
     assert_eq!(times, 1, "{:?}", bench.heard());
     assert_eq!(bench.io().sockets.len(), 1, "only the listener is left");
-    assert_eq!(bench.reactor.handlers.iter().flatten().count(), 1);
+    assert_eq!(bench.reactor.handlers.iter().flatten().count(), 0);
     assert_eq!(bench.io().stats().accepted, 0);
     why
 }

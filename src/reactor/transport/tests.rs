@@ -1,0 +1,142 @@
+//! The transport against a stream that does what its script says, call by call.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+/// A stream that does what its script says, call by call.
+#[derive(Default)]
+struct Scripted {
+    answers: VecDeque<io::Result<usize>>,
+    written: Vec<u8>,
+}
+
+impl Scripted {
+    fn new(answers: impl IntoIterator<Item = io::Result<usize>>) -> Self {
+        Self { answers: answers.into_iter().collect(), written: Vec::new() }
+    }
+}
+
+impl Read for Scripted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.answers.pop_front().expect("one read too many")?;
+        buffer[..length].fill(b'x');
+        Ok(length)
+    }
+}
+
+impl Write for Scripted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.answers.pop_front().expect("one write too many")?.min(bytes.len());
+        self.written.extend_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn error(kind: ErrorKind) -> io::Result<usize> {
+    Err(kind.into())
+}
+
+fn output(text: &str) -> Output {
+    let mut output = Output::default();
+    output.tail(&mut Vec::new()).extend_from_slice(text.as_bytes());
+    output
+}
+
+#[test]
+fn a_short_read_is_drained_unless_the_end_was_announced() {
+    let mut buffer = [0; 8];
+    let mut read =
+        |answer, announced| receive(&mut Scripted::new([answer]), &mut buffer, announced);
+    assert!(matches!(read(Ok(3), false), Received::Data { length: 3, drained: true }));
+    assert!(matches!(read(Ok(8), false), Received::Data { length: 8, drained: false }));
+    assert!(matches!(read(Ok(3), true), Received::Data { length: 3, drained: false }));
+    assert!(matches!(read(Ok(0), false), Received::Closed));
+    assert!(matches!(read(error(ErrorKind::WouldBlock), false), Received::Nothing));
+    assert!(matches!(read(error(ErrorKind::Interrupted), false), Received::Again));
+    assert!(matches!(read(error(ErrorKind::ConnectionReset), false), Received::Failed(_)));
+}
+
+#[test]
+fn a_short_write_keeps_the_rest_and_waits() {
+    let mut output = output("hello world");
+    let mut stream = Scripted::new([Ok(3)]);
+    assert!(matches!(output.flush_to(&mut stream), Flushed::Part));
+    assert_eq!(output.unsent(), b"lo world");
+    let mut more = Scripted::new([error(ErrorKind::WouldBlock)]);
+    assert!(matches!(output.flush_to(&mut more), Flushed::Part));
+    let mut rest = Scripted::new([error(ErrorKind::Interrupted), Ok(100)]);
+    assert!(matches!(output.flush_to(&mut rest), Flushed::All));
+    assert_eq!((stream.written, rest.written), (b"hel".to_vec(), b"lo world".to_vec()));
+    assert!(output.is_empty());
+}
+
+#[test]
+fn what_is_withheld_waits_until_it_is_released_in_parts_or_for_good() {
+    let mut output = output("first ");
+    let flush = |output: &mut Output| {
+        let mut stream = Scripted::new((0..3).map(|_| Ok(4)));
+        while !matches!(output.flush_to(&mut stream), Flushed::All) {}
+        String::from_utf8(stream.written).unwrap()
+    };
+    let append = |output: &mut Output, text: &str| {
+        output.tail(&mut Vec::new()).extend_from_slice(text.as_bytes());
+        output.end()
+    };
+    output.withhold();
+    let second = append(&mut output, "second ");
+    assert_eq!(flush(&mut output), "first ");
+    assert_eq!((flush(&mut output).as_str(), output.len()), ("", 7));
+    append(&mut output, "third ");
+    output.release_to(Some(second));
+    assert_eq!(flush(&mut output), "second ");
+    // An earlier release comes late and takes nothing back.
+    output.release_to(Some(1));
+    assert_eq!((flush(&mut output).as_str(), output.len()), ("", 6));
+    output.release_to(None);
+    assert_eq!(flush(&mut output), "third ");
+    append(&mut output, "fourth");
+    assert_eq!(flush(&mut output), "fourth");
+}
+
+#[test]
+fn a_broken_stream_is_a_failure_not_a_wait() {
+    for answer in [Ok(0), error(ErrorKind::BrokenPipe), error(ErrorKind::ConnectionReset)] {
+        let mut stream = Scripted::new([answer]);
+        assert!(matches!(output("x").flush_to(&mut stream), Flushed::Failed(_)));
+    }
+}
+
+#[test]
+fn what_is_sent_does_not_pile_up_in_front_of_a_slow_reader() {
+    let mut output = Output::default();
+    let mut spare = Vec::new();
+    for _ in 0..1000 {
+        output.tail(&mut spare).extend_from_slice(&[b'x'; 4096]);
+        let mut stream = Scripted::new([Ok(4095)]);
+        output.flush_to(&mut stream);
+    }
+    assert_eq!(output.len(), 1000);
+    let kept = output.0.unwrap().bytes.len();
+    assert!(kept <= 2 * SPARE_BUFFER_MAX_BYTES, "{kept}");
+}
+
+#[test]
+fn an_empty_output_gives_its_buffer_to_the_next() {
+    let mut spare = Vec::new();
+    let mut first = output("some text");
+    first.flush_to(&mut Scripted::new([Ok(100)]));
+    first.release(&mut spare, 1);
+    assert!(first.0.is_none() && spare.len() == 1);
+    let mut second = Output::default();
+    let tail = second.tail(&mut spare);
+    assert!(spare.is_empty() && tail.is_empty() && tail.capacity() > 1);
+    assert_eq!((second.sent_bytes(), second.end()), (0, 0), "it counts from nothing");
+    let mut full = output("kept while unsent");
+    full.release(&mut spare, 1);
+    assert_eq!(full.len(), 17);
+}
