@@ -39,6 +39,7 @@ impl<A: Application> Reactor<A> {
         }
         let drained = connection.has_drained(io.limits.low_water_bytes());
         let (producer, finished) = (connection.producer, connection.is_finished());
+        let waits = !connection.writable || connection.phase == Phase::Losing;
         if drained && producer {
             io.drained.push_back(token);
         }
@@ -47,7 +48,7 @@ impl<A: Application> Reactor<A> {
         }
         if finished {
             self.finish(token);
-        } else {
+        } else if waits {
             io.watch_output(token);
         }
     }
