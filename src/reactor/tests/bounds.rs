@@ -120,8 +120,12 @@ fn one_who_read_late_but_all_is_looked_at_once_more_and_then_left_alone() {
     bench.until_received(&mut client, MANY_BYTES);
     bench.until_quiet();
     assert!(bench.io().timers.next_due().is_some());
+    let server = bench.app().token("server");
+    // Until then the buffer stays, since it counts what was sent; afterwards it goes.
+    assert!(bench.io().connection(server).unwrap().sent_bytes() > 0);
     bench.later(UNREAD_TIMEOUT);
     bench.turn();
+    assert_eq!(bench.io().connection(server).unwrap().sent_bytes(), 0);
     assert_eq!(bench.io().timers.next_due(), None);
     assert_eq!(bench.heard(), ["server: made"]);
 }
