@@ -324,6 +324,7 @@ fn input_and_output_are_bounded_as_asked() {
     bench.until_quiet();
     assert_eq!(bench.app().bytes("server"), b"");
     assert!(bench.io().is_held_back(server));
+    assert_eq!(bench.io().limits.low_water_bytes(), OUTPUT / 4);
     bench.until("the low mark", |bench| {
         client.pump_once(1 << 16);
         let (backlog, held_back) = (bench.io().backlog(server), bench.io().is_held_back(server));
