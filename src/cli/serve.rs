@@ -165,6 +165,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         started: 0,
         clients: 0,
         bounds: Bounds::default(),
+        answers: Vec::new(),
         expiry: believed.expiry,
     };
     let mut reactor = Reactor::new(app).map_err(|e| format!("the event loop cannot start: {e}"))?;

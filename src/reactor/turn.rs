@@ -357,10 +357,10 @@ impl<A: Application> Reactor<A> {
         if let Err(why) = connection.flush(&mut io.spare) {
             return io.end(token, why);
         }
-        let (drained, producer) = (connection.has_drained(), connection.producer);
+        let drained = connection.has_drained();
         let (finished, losing) = (connection.is_finished(), connection.phase == Phase::Losing);
         let unlimited = connection.timer.is_none();
-        if drained && producer {
+        if drained {
             io.drained.push_back(token);
         }
         if drained {

@@ -5,9 +5,9 @@
 //! [`line`](super::line) has cut out of the input: without its LF and without a CR just before it.
 
 use super::decimal::{Radius, parse_bound, parse_radius};
-use super::location::{Location, parse_location};
+use super::location::{Location, take_location};
 use super::scan::{find_white_space, is_white_space};
-use super::time::{Nanos, parse_time};
+use super::time::{Nanos, take_time};
 
 /// A valid command, borrowed from its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,27 +47,27 @@ pub struct WhatsAt<'a> {
 /// Reads a line as a command; `None` is an invalid command.
 pub fn parse_command(line: &[u8]) -> Option<Command<'_>> {
     let mut fields = Fields { rest: line };
-    let word = fields.next()?;
-    let (client, second, third) = (fields.next()?, fields.next()?, fields.next()?);
-    if fields.next().is_some() {
-        return None;
-    }
-    match word {
-        b"IAMAT" => Some(Command::IAmAt(IAmAt {
-            client,
-            location: parse_location(second)?,
-            location_text: second,
-            time: parse_time(third)?,
-            time_text: third,
-        })),
+    match fields.next()? {
+        b"IAMAT" => parse_iamat(fields).map(Command::IAmAt),
         // The second spelling is that of one of the original reports.
-        b"WHATSAT" | b"WHATISAT" => Some(Command::WhatsAt(WhatsAt {
-            client,
-            radius: parse_radius(second)?,
-            bound: parse_bound(third)?,
-        })),
+        b"WHATSAT" | b"WHATISAT" => parse_whatsat(fields).map(Command::WhatsAt),
         _ => None,
     }
+}
+
+/// Reads numbers where they stand instead of looking for their ends first, since nearly every line is
+/// one of these.
+fn parse_iamat(mut fields: Fields<'_>) -> Option<IAmAt<'_>> {
+    let client = fields.next()?;
+    let (location, location_text) = fields.next_with(take_location)?;
+    let (time, time_text) = fields.next_with(take_time)?;
+    fields.are_over().then_some(IAmAt { client, location, location_text, time, time_text })
+}
+
+fn parse_whatsat(mut fields: Fields<'_>) -> Option<WhatsAt<'_>> {
+    let (client, radius, bound) = (fields.next()?, fields.next()?, fields.next()?);
+    let (radius, bound) = (parse_radius(radius)?, parse_bound(bound)?);
+    fields.are_over().then_some(WhatsAt { client, radius, bound })
 }
 
 /// Appends the answer to an invalid command: `? `, a copy of `line`, LF.
@@ -167,6 +167,26 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+impl<'a> Fields<'a> {
+    /// The next field as `take` reads it from the front of a text, and its bytes. `take` has to get to
+    /// the field's end.
+    fn next_with<T>(
+        &mut self,
+        take: impl FnOnce(&'a [u8]) -> Option<(T, &'a [u8])>,
+    ) -> Option<(T, &'a [u8])> {
+        let start = after_white_space(self.rest);
+        let (value, rest) = take(start)?;
+        let (field, rest) = start.split_at_checked(start.len() - rest.len())?;
+        self.rest = rest;
+        rest.first().is_none_or(|byte| is_white_space(*byte)).then_some((value, field))
+    }
+
+    /// Whether nothing but white space follows.
+    fn are_over(&self) -> bool {
+        after_white_space(self.rest).is_empty()
+    }
+}
+
 /// `text` without its leading white space. A NUL right after a CR belongs to it, because that is
 /// how RFC 854 sends a bare carriage return; any other NUL is an ordinary byte.
 fn after_white_space(text: &[u8]) -> &[u8] {
@@ -183,6 +203,7 @@ fn after_white_space(text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::location::parse_location;
 
     const KIWI: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
 

@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod command;
 mod crc32;
 pub mod decimal;
+mod digits;
 pub mod http;
 pub mod journal;
 pub mod json;
