@@ -31,6 +31,20 @@ pub struct IAmAt<'a> {
     pub time: Nanos,
     /// When, as it was written, for the copy in the reply.
     pub time_text: &'a [u8],
+    /// All three as they stand in the line, where they are apart by one space; else empty.
+    text: &'a [u8],
+}
+
+impl IAmAt<'_> {
+    /// Appends the three fields, apart by one space: nearly always as one piece of the line.
+    pub fn write_fields(&self, out: &mut Vec<u8>) {
+        if self.text.is_empty() {
+            let fields = [self.client, self.location_text, self.time_text];
+            out.extend_from_slice(&fields.join(&b' '));
+        } else {
+            out.extend_from_slice(self.text);
+        }
+    }
 }
 
 /// `WHATSAT kiwi.cs.ucla.edu 10 5`
@@ -46,22 +60,35 @@ pub struct WhatsAt<'a> {
 
 /// Reads a line as a command; `None` is an invalid command.
 pub fn parse_command(line: &[u8]) -> Option<Command<'_>> {
-    let mut fields = Fields { rest: line };
-    match fields.next()? {
-        b"IAMAT" => parse_iamat(fields).map(Command::IAmAt),
-        // The second spelling is that of one of the original reports.
-        b"WHATSAT" | b"WHATISAT" => parse_whatsat(fields).map(Command::WhatsAt),
-        _ => None,
+    let line = after_white_space(line);
+    if let Some(fields) = after_word(line, b"IAMAT") {
+        return parse_iamat(fields).map(Command::IAmAt);
     }
+    // The second spelling is that of one of the original reports.
+    let fields = after_word(line, b"WHATSAT").or_else(|| after_word(line, b"WHATISAT"))?;
+    parse_whatsat(fields).map(Command::WhatsAt)
 }
 
 /// Reads numbers where they stand instead of looking for their ends first, since nearly every line is
 /// one of these.
 fn parse_iamat(mut fields: Fields<'_>) -> Option<IAmAt<'_>> {
+    let text = after_white_space(fields.rest);
     let client = fields.next()?;
     let (location, location_text) = fields.next_with(take_location)?;
     let (time, time_text) = fields.next_with(take_time)?;
-    fields.are_over().then_some(IAmAt { client, location, location_text, time, time_text })
+    let text = text.get(..text.len() - fields.rest.len())?;
+    let apart_by_one_space = text.len() == client.len() + location_text.len() + time_text.len() + 2
+        && text.get(client.len()) == Some(&b' ')
+        && text.get(client.len() + 1 + location_text.len()) == Some(&b' ');
+    let text = if apart_by_one_space { text } else { &[] };
+    let said = IAmAt { client, location, location_text, time, time_text, text };
+    fields.are_over().then_some(said)
+}
+
+/// What follows a command's word, if the line begins with it.
+fn after_word<'a>(line: &'a [u8], word: &[u8]) -> Option<Fields<'a>> {
+    let rest = line.strip_prefix(word)?;
+    is_white_space(*rest.first()?).then_some(Fields { rest })
 }
 
 fn parse_whatsat(mut fields: Fields<'_>) -> Option<WhatsAt<'_>> {
@@ -193,6 +220,8 @@ fn after_white_space(text: &[u8]) -> &[u8] {
     let mut rest = text;
     loop {
         match rest {
+            // Nearly always at once: all white space is among the bytes up to the space.
+            [byte, ..] if *byte > b' ' => return rest,
             [b'\r', 0, after @ ..] => rest = after,
             [byte, after @ ..] if is_white_space(*byte) => rest = after,
             _ => return rest,

@@ -108,12 +108,13 @@ pub(super) struct Unsigned {
 /// the front of `text`; gives the number and the text after it.
 ///
 /// `whole_digits_max` is at most 19 and `places` 8 to 15, so that nothing here can overflow.
+#[inline]
 pub(super) fn parse_unsigned(
     text: &[u8],
     whole_digits_max: usize,
     places: usize,
 ) -> Option<(Unsigned, &[u8])> {
-    let (whole, digits, rest) = leading_integer(text);
+    let (whole, digits, rest) = leading_integer(text, whole_digits_max);
     if digits == 0 || digits > whole_digits_max {
         return None;
     }
@@ -184,10 +185,13 @@ pub(super) fn take_digits(text: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The value of the leading digits, their number, and the text after them. The value is right
-/// only for up to 19 digits, so the caller looks at the number first.
-fn leading_integer(text: &[u8]) -> (u64, usize, &[u8]) {
-    let (mut value, mut digits) = (0u64, 0);
-    for byte in text {
+/// only for up to 19 digits, so the caller looks at the number first. Where `likely_max` are likely, the
+/// first eight are read at one step.
+#[inline]
+fn leading_integer(text: &[u8], likely_max: usize) -> (u64, usize, &[u8]) {
+    let eight = text.first_chunk().filter(|_| likely_max >= 8).map(|eight| read_eight(*eight));
+    let (mut value, mut digits) = eight.filter(|(_, digits)| *digits == 8).unwrap_or((0, 0));
+    for byte in text.get(digits..).unwrap_or_default() {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             break;
@@ -200,10 +204,14 @@ fn leading_integer(text: &[u8]) -> (u64, usize, &[u8]) {
 
 /// The leading digits, 1 to `places` of them, as a fraction in units of the last of these places, and
 /// the text after them. The first eight are read at one step, what is beyond them one at a time.
+#[inline]
 fn leading_fraction(text: &[u8], places: usize) -> Option<(u64, &[u8])> {
     let (eight, mut digits) = text.first_chunk().map_or((0, 0), |eight| read_eight(*eight));
     let mut value = eight * POWERS_OF_TEN.get(places.checked_sub(8)?)?;
     let mut rest = text.get(digits..)?;
+    if (1..8).contains(&digits) {
+        return Some((value, rest));
+    }
     while let [digit @ b'0'..=b'9', after @ ..] = rest {
         digits += 1;
         value += u64::from(digit - b'0') * POWERS_OF_TEN.get(places.checked_sub(digits)?)?;

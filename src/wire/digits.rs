@@ -11,6 +11,7 @@ const ONES: u64 = u64::from_ne_bytes([1; 8]);
 /// number: `5` is 50,000,000 and one. That is how a fraction is read.
 ///
 /// Bytes are taken from the lowest of the word up, so the first digit, which is worth most, is lowest.
+#[inline]
 pub(super) fn read_eight(text: [u8; 8]) -> (u64, usize) {
     // What was a digit is now below 10, and adding 0x76 to each byte lifts what is not to 128 or more.
     // A sum may also carry into the byte above: only the lowest mark counts, and that one is true.
@@ -26,6 +27,7 @@ pub(super) fn read_eight(text: [u8; 8]) -> (u64, usize) {
 }
 
 /// The eight digits of a number below 10^8, with leading zeros.
+#[inline]
 pub(super) fn write_eight(value: u64) -> [u8; 8] {
     // The way back. Multiplying and shifting divides by 100 and by 10, exactly for numbers this small.
     let fours = value / 10_000 + ((value % 10_000) << 32);

@@ -242,7 +242,7 @@ impl LineReceiver {
     /// Where the line ends, or a Telnet command begins. Both in one search: a search for the LF alone
     /// would be repeated after each IAC.
     fn find_end(&self, data: &[u8]) -> Option<usize> {
-        find_either(data, LF, if self.telnet { IAC } else { LF })
+        if self.telnet { find_either(data, LF, IAC) } else { find_either(data, LF, LF) }
     }
 
     fn kept(&self) -> &[u8] {
