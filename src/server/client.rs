@@ -9,6 +9,7 @@ mod talk;
 use std::time::Duration;
 
 use super::journal::Journal;
+use super::link::Heard;
 use super::{Event, Server, unix_nanos};
 use crate::reactor::limits::READ_BUDGET_BYTES;
 use crate::reactor::{Ctx, Factory, Peer, Protocol, Reason, Token};
@@ -72,7 +73,7 @@ impl Protocol<Server> for Client {
         if self.is_tls_without_keys(data, cx.app) {
             let why = "TLS, which this server cannot speak without --keys";
             self.talk.cut_off(me, data.get(..TLS_SHOWN_BYTES).unwrap_or(data), why, cx);
-            return self.close(me, cx);
+            return close(me, cx);
         }
         self.answer(me, data, cx);
     }
@@ -95,15 +96,14 @@ impl Protocol<Server> for Client {
             }
             Some(Input::Telnet(_)) | None => {}
         }
-        self.close(me, cx);
+        close(me, cx);
     }
 
     fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
         match event {
             Event::Reply { place, text } => {
-                if self.talk.answered(me, place, text, cx) {
-                    self.go_on(me, cx);
-                }
+                self.talk.answered(me, place, text, cx);
+                self.go_on(me, cx);
             }
             Event::GoOn => self.go_on(me, cx),
             Event::LineOver => self.line_over(me, cx),
@@ -139,7 +139,7 @@ impl Client {
                     self.talk.line_received(me, line, now, cx)
                 }
                 Input::TooLong(start) => self.talk.cut_off(me, start, "too long", cx),
-                Input::Telnet(answer) => self.talk.telnet_requested(me, answer, cx),
+                Input::Telnet(answer) => talk::telnet_requested(me, answer, cx),
             };
             let enough = cx.app.answers.len() >= ANSWERS_PER_TURN_BYTES || self.talk.holds_enough();
             if enough || !matches!(next, Next::GoOn) {
@@ -160,11 +160,11 @@ impl Client {
                 cx.io.pause_producing(me);
                 cx.io.post(me, Event::GoOn);
             }
-            Next::Close => self.close(me, cx),
-            Next::Link(link) => {
+            Next::Close => close(me, cx),
+            Next::Link(neighbour) => {
                 talk::send_answers(me, cx);
                 cx.app.clients -= 1;
-                cx.io.switch_protocol(me, Box::new(link.with_input(data)));
+                cx.io.switch_protocol(me, Box::new(Heard::new(neighbour).with_input(data)));
             }
         }
     }
@@ -187,12 +187,6 @@ impl Client {
         if self.talk.tidy().is_some_and(|rare| std::mem::take(&mut rare.read_closed)) {
             self.read_closed(me, cx);
         }
-    }
-
-    /// Sends what is answered, and then all that is owed, and ends.
-    fn close(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
-        talk::send_answers(me, cx);
-        cx.io.lose_connection(me);
     }
 
     /// Whether this is how TLS begins, where only text is spoken. Most likely it is a neighbour with
@@ -229,12 +223,18 @@ impl Client {
         if left.is_zero() {
             let start = self.lines.cut_off();
             self.talk.cut_off(me, start, "too slow", cx);
-            self.close(me, cx);
+            close(me, cx);
         } else {
             self.line_limit_set = true;
             cx.io.call_later(left, me, Event::LineOver);
         }
     }
+}
+
+/// Sends what is answered, and then all that is owed, and ends.
+fn close(me: Token, cx: &mut Ctx<'_, Server>) {
+    talk::send_answers(me, cx);
+    cx.io.lose_connection(me);
 }
 
 #[cfg(test)]

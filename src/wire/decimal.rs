@@ -108,7 +108,11 @@ pub(super) struct Unsigned {
 /// the front of `text`; gives the number and the text after it.
 ///
 /// `whole_digits_max` is at most 19 and `places` 8 to 15, so that nothing here can overflow.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "each caller's limits are constants, which then cost nothing"
+)]
+#[inline(always)]
 pub(super) fn parse_unsigned(
     text: &[u8],
     whole_digits_max: usize,

@@ -12,7 +12,8 @@ const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// Where the first of two bytes stands in `text`.
-#[inline]
+#[expect(clippy::inline_always, reason = "the two bytes are constants of each caller")]
+#[inline(always)]
 pub(super) fn find_either(text: &[u8], one: u8, other: u8) -> Option<usize> {
     let is_wanted = |byte: u8| byte == one || byte == other;
     // Most blocks of a line hold neither, and to say so of sixteen bytes at once is a few instructions of

@@ -51,20 +51,20 @@ pub fn write_difference(out: &mut Vec<u8>, difference: Nanos) {
     match u64::try_from(magnitude) {
         // A clock that is right to ten seconds: nearly every client's. One piece, appended at once.
         Ok(nanos @ ..10_000_000_000) => {
-            let [a, b, c, d, e, f, g, h] = write_eight(nanos / 10 % 100_000_000);
-            let (second, last) = ((nanos / 1_000_000_000) as u8, (nanos % 10) as u8);
+            let [d1, d2, d3, d4, d5, d6, d7, d8] = write_eight(nanos / 10 % 100_000_000);
+            let (second, last) = ((nanos / 1_000_000_000 % 10) as u8, (nanos % 10) as u8);
             out.extend_from_slice(&[
                 sign,
                 b'0' + second,
                 b'.',
-                a,
-                b,
-                c,
-                d,
-                e,
-                f,
-                g,
-                h,
+                d1,
+                d2,
+                d3,
+                d4,
+                d5,
+                d6,
+                d7,
+                d8,
                 b'0' + last,
             ]);
         }

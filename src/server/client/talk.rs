@@ -6,10 +6,10 @@
 
 use std::time::Instant;
 
+use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{Ctx, Peer, Token};
 use crate::server::Server;
-use crate::server::link::Heard;
 use crate::server::logging::Text;
 use crate::server::places::Asker;
 use crate::server::replies::Replies;
@@ -45,8 +45,8 @@ pub(super) struct Rare {
 pub(super) enum Next {
     GoOn,
     Close,
-    /// It is a neighbour's; this is the protocol that takes over.
-    Link(Heard),
+    /// It is this neighbour's, and becomes a link.
+    Link(NeighbourId),
 }
 
 impl Talk {
@@ -79,7 +79,7 @@ impl Talk {
         match parse_peer_line(line) {
             Some(PeerLine::Hello { version, server, identity }) if first => {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
-                    Ok(neighbour) => return Next::Link(Heard::new(neighbour)),
+                    Ok(neighbour) => return Next::Link(neighbour),
                     Err(why) => {
                         log::warn!("{} is not let in as a neighbour: {why}", peer(me, cx));
                     }
@@ -150,18 +150,11 @@ impl Talk {
         Next::GoOn
     }
 
-    /// Places has answered, or never will: the reply goes out as soon as all before it have. Gives whether
-    /// somebody had waited for it.
-    pub fn answered(
-        &mut self,
-        me: Token,
-        place: u64,
-        text: Vec<u8>,
-        cx: &mut Ctx<'_, Server>,
-    ) -> bool {
-        let Some(rare) = &mut self.rare else { return false };
+    /// Places has answered, or never will: the reply goes out as soon as all before it have.
+    pub fn answered(&mut self, me: Token, place: u64, text: Vec<u8>, cx: &mut Ctx<'_, Server>) {
+        let Some(rare) = &mut self.rare else { return };
         if !rare.replies.fill(place, text) {
-            return false;
+            return;
         }
         while let Some(text) = rare.replies.take_ready() {
             log_reply(me, &text, cx);
@@ -169,7 +162,6 @@ impl Talk {
         }
         cx.io.settle(me);
         self.tidy();
-        true
     }
 
     pub fn cut_off(
@@ -183,20 +175,6 @@ impl Talk {
         log::warn!("{peer} is closed: its line is {why}; it began {}", Text(start));
         self.reply(me, cx, |out| write_cut_off(out, start));
         Next::Close
-    }
-
-    /// Refuses a Telnet option at once, also past replies that are waited for: after a Ctrl-C the usual
-    /// telnet hides everything until this answer, so one that came behind a WHATSAT's reply would cost
-    /// its user that reply.
-    pub fn telnet_requested(
-        &mut self,
-        me: Token,
-        answer: [u8; 3],
-        cx: &mut Ctx<'_, Server>,
-    ) -> Next {
-        log_reply(me, &answer, cx);
-        cx.app.answers.extend_from_slice(&answer);
-        Next::GoOn
     }
 
     fn reply(&mut self, me: Token, cx: &mut Ctx<'_, Server>, compose: impl FnOnce(&mut Vec<u8>)) {
@@ -257,6 +235,15 @@ impl Rare {
         let Self { replies, line_began, unanswered, read_closed } = self;
         replies.is_empty() && line_began.is_none() && unanswered.is_empty() && !read_closed
     }
+}
+
+/// Refuses a Telnet option at once, also past replies that are waited for: after a Ctrl-C the usual
+/// telnet hides everything until this answer, so one that came behind a WHATSAT's reply would cost
+/// its user that reply.
+pub(super) fn telnet_requested(me: Token, answer: [u8; 3], cx: &mut Ctx<'_, Server>) -> Next {
+    log_reply(me, &answer, cx);
+    cx.app.answers.extend_from_slice(&answer);
+    Next::GoOn
 }
 
 /// Hands what has been answered to the connection.
