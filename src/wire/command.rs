@@ -5,6 +5,7 @@
 //! [`line`](super::line) has cut out of the input: without its LF and without a CR just before it.
 
 use super::decimal::{Radius, parse_bound, parse_radius};
+use super::http::request::is_token;
 use super::location::{Location, take_location};
 use super::scan::{find_white_space, is_white_space};
 use super::time::{Nanos, take_time};
@@ -169,13 +170,6 @@ const BROWSER_HEADERS: [&str; 20] = [
 /// Families of headers that browsers send, by the start of their names.
 const BROWSER_HEADER_STARTS: [&str; 5] =
     ["Accept-", "Sec-", "If-", "X-", "Access-Control-Request-"];
-
-/// A token of RFC 9110 section 5.6.2, of which methods and header names are made.
-fn is_token(text: &[u8]) -> bool {
-    let is_token_byte =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(is_token_byte)
-}
 
 /// The fields of a line: its runs of bytes without white space.
 struct Fields<'a> {
