@@ -74,6 +74,7 @@ pub fn parse_command(line: &[u8]) -> Option<Command<'_>> {
 /// one of these.
 fn parse_iamat(mut fields: Fields<'_>) -> Option<IAmAt<'_>> {
     let text = after_white_space(fields.rest);
+    fields.rest = text;
     let client = fields.next()?;
     let (location, location_text) = fields.next_with(take_location)?;
     let (time, time_text) = fields.next_with(take_time)?;
@@ -211,10 +212,11 @@ impl<'a> Fields<'a> {
 /// `text` without its leading white space. A NUL right after a CR belongs to it, because that is
 /// how RFC 854 sends a bare carriage return; any other NUL is an ordinary byte.
 fn after_white_space(text: &[u8]) -> &[u8] {
-    let mut rest = text;
+    // Nearly always it is one space.
+    let mut rest = text.strip_prefix(b" ").unwrap_or(text);
     loop {
         match rest {
-            // Nearly always at once: all white space is among the bytes up to the space.
+            // All white space is among the bytes up to the space.
             [byte, ..] if *byte > b' ' => return rest,
             [b'\r', 0, after @ ..] => rest = after,
             [byte, after @ ..] if is_white_space(*byte) => rest = after,

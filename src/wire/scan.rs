@@ -1,7 +1,7 @@
-//! Finding a byte in a text, eight or sixteen bytes at a step.
+//! Finding a byte in a text, eight bytes at a step.
 //!
-//! Owns the two searches that every byte of every line goes through: for the end of a line and for
-//! the end of a field. They work on words of eight bytes with plain integer arithmetic, because a
+//! Owns two searches: for the end of a field, and for the end of a line where Telnet commands may stand
+//! in it. They work on words of eight bytes with plain integer arithmetic, because a
 //! loop over single bytes would pay for each byte what this pays for a word. It gives no meaning
 //! to what it finds. Called by the line receiver and by the parsers of commands and peer lines.
 
@@ -12,19 +12,10 @@ const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// Where the first of two bytes stands in `text`.
-#[expect(clippy::inline_always, reason = "the two bytes are constants of each caller")]
-#[inline(always)]
 pub(super) fn find_either(text: &[u8], one: u8, other: u8) -> Option<usize> {
-    let is_wanted = |byte: u8| byte == one || byte == other;
-    // Most blocks of a line hold neither, and to say so of sixteen bytes at once is a few instructions of
-    // every processor that has vectors: the compiler makes them of a loop that never stops half-way.
-    let (blocks, _) = text.as_chunks::<16>();
-    let holds_one =
-        |block: &[u8; 16]| block.iter().fold(false, |found, byte| found | is_wanted(*byte));
-    let passed = blocks.iter().position(holds_one).unwrap_or(blocks.len()) * 16;
     let (ones, others) = (ONES * u64::from(one), ONES * u64::from(other));
     let mark = |word: u64| mark_below(word ^ ones, 1) | mark_below(word ^ others, 1);
-    find(text.get(passed..)?, mark, is_wanted).map(|at| passed + at)
+    find(text, mark, |byte| byte == one || byte == other)
 }
 
 /// Where the first white space stands in `text`: space, tab, CR, LF, FF or VT.
@@ -43,7 +34,8 @@ pub(super) fn find_white_space(text: &[u8]) -> Option<usize> {
 
 /// Whether a byte separates fields.
 pub(super) fn is_white_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c)
+    // From tab to CR: tab, LF, VT, FF, CR.
+    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 /// The first byte that `mark` marks in a word, or `is_wanted` says so in the last, short part.
