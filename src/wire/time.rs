@@ -52,21 +52,9 @@ pub fn write_difference(out: &mut Vec<u8>, difference: Nanos) {
         // A clock that is right to ten seconds: nearly every client's. One piece, appended at once.
         Ok(nanos @ ..10_000_000_000) => {
             let [d1, d2, d3, d4, d5, d6, d7, d8] = write_eight(nanos / 10 % 100_000_000);
-            let (second, last) = ((nanos / 1_000_000_000 % 10) as u8, (nanos % 10) as u8);
-            out.extend_from_slice(&[
-                sign,
-                b'0' + second,
-                b'.',
-                d1,
-                d2,
-                d3,
-                d4,
-                d5,
-                d6,
-                d7,
-                d8,
-                b'0' + last,
-            ]);
+            let whole = b'0' + (nanos / 1_000_000_000 % 10) as u8;
+            let last = b'0' + (nanos % 10) as u8;
+            out.extend_from_slice(&[sign, whole, b'.', d1, d2, d3, d4, d5, d6, d7, d8, last]);
         }
         // Below 584 years: 64-bit division.
         Ok(nanos) => {
