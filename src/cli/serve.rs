@@ -172,6 +172,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         started: 0,
         clients: 0,
         bounds: options.bounds,
+        answers: Vec::new(),
         expiry: believed.expiry,
     };
     let mut reactor = Reactor::with_limits(app, options.limits)

@@ -21,8 +21,8 @@ pub mod store;
 pub mod topology;
 
 use crate::wire::command::IAmAt;
-use crate::wire::peer::write_at;
-use crate::wire::time::Nanos;
+use crate::wire::peer::write_at_start;
+use crate::wire::time::{Nanos, write_difference};
 use links::{Neighbour, NeighbourId};
 use record::{Layout, Record};
 pub use settings::{CatchUp, Refused, Settings};
@@ -38,6 +38,8 @@ pub const FORGET_STEP_CLIENTS: usize = 4096;
 pub struct Herd {
     topology: Topology,
     me: ServerId,
+    /// What its AT lines begin with.
+    at_start: Vec<u8>,
     /// Of this start of this server: whose count of changes its marks are in.
     identity: u64,
     settings: Settings,
@@ -56,7 +58,9 @@ impl Herd {
         let neighbours =
             topology.neighbours(me).iter().map(|&server| Neighbour::new(server)).collect();
         let store = Store::new(settings.max_clients);
-        Herd { topology, me, identity, settings, store, neighbours, turned_away: 0 }
+        let mut at_start = Vec::new();
+        write_at_start(&mut at_start, topology.name(me).as_bytes());
+        Herd { topology, me, at_start, identity, settings, store, neighbours, turned_away: 0 }
     }
 
     /// Takes in what a client of this server says, and appends the reply to `out`: the AT line with
@@ -76,14 +80,10 @@ impl Herd {
         let name = self.topology.name(self.me).as_bytes();
         let start = out.len();
         // The reply is the record: it is written once, in its last place, and read from there.
-        write_at(
-            out,
-            name,
-            server_time - said.time,
-            said.client,
-            said.location_text,
-            said.time_text,
-        );
+        out.extend_from_slice(&self.at_start);
+        write_difference(out, server_time - said.time);
+        out.push(b' ');
+        said.write_fields(out);
         let line = out.get(start..).unwrap_or_default();
         let layout = Layout::of(line, name, said.client, said.location_text, said.time_text);
         // Lines are bounded far below what a layout can tell, so there always is one.

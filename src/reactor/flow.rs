@@ -63,8 +63,8 @@ impl<A: Application> Io<A> {
     }
 
     /// Declares that this connection's protocol makes output of its own accord. The high-water mark
-    /// then holds back its producing ([`Io::may_produce`]), not its reading, and `resume_producing` is
-    /// told when the output has drained.
+    /// then holds back its producing ([`Io::may_produce`]), not its reading. It goes on when
+    /// `resume_producing` tells it, like everybody, that its output has drained.
     pub fn register_producer(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.producer = true;

@@ -38,12 +38,10 @@ impl<A: Application> Reactor<A> {
             return io.end(token, why);
         }
         let drained = connection.has_drained(io.limits.low_water_bytes());
-        let (producer, finished) = (connection.producer, connection.is_finished());
+        let finished = connection.is_finished();
         let waits = !connection.writable || connection.phase == Phase::Losing;
-        if drained && producer {
-            io.drained.push_back(token);
-        }
         if drained {
+            io.drained.push_back(token);
             io.queue_read(token);
         }
         if finished {

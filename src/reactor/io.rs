@@ -73,7 +73,7 @@ pub struct Io<A: Application> {
     pub(super) ready: VecDeque<Token>,
     /// Events that handlers sent each other.
     pub(super) posted: VecDeque<(Target, A::Event)>,
-    /// Producers whose output has drained.
+    /// Whose output has drained.
     pub(super) drained: VecDeque<Token>,
     /// Handlers born during a callback; they move in when it has returned.
     pub(super) births: VecDeque<(Token, Handler<A>, Birth)>,

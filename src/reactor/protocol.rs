@@ -70,8 +70,7 @@ pub trait Protocol<A: Application> {
     /// An event was posted to this connection, or a delayed call for it has come due.
     fn event_received(&mut self, _me: Token, _event: A::Event, _cx: &mut Ctx<'_, A>) {}
 
-    /// The output had reached the high-water mark and is now below the low one. Only told to a
-    /// connection that was declared a producer ([`Io::register_producer`]).
+    /// The output had reached the high-water mark and is now below the low one.
     fn resume_producing(&mut self, _me: Token, _cx: &mut Ctx<'_, A>) {}
 
     /// The connection is gone, for this reason. Exactly once, also when connecting failed.

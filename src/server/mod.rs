@@ -39,6 +39,8 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 /// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
 #[derive(Debug)]
 pub enum Event {
+    /// To a client: its turn has come again, for what was read and not answered yet.
+    GoOn,
     /// To a client: its line has had 60 s.
     LineOver,
     /// To a client: the reply to its command number `place`, or the place's time is over.
@@ -96,6 +98,9 @@ pub struct Server {
     pub clients: usize,
     /// What one client may take of it.
     pub bounds: Bounds,
+    /// The answers to what has been read of one connection, on their way to it: they are handed over as
+    /// one. Empty whenever no client's callback runs.
+    pub answers: Vec<u8>,
     /// The end of its certificate, if it has one.
     pub expiry: Option<Expiry>,
 }
@@ -117,6 +122,7 @@ impl Application for Server {
             Event::Forget => self.forget(io),
             // The first has done its work by waking the loop; the others are for connections only.
             Event::PumpAgain
+            | Event::GoOn
             | Event::LineOver
             | Event::Reply { .. }
             | Event::Beat
@@ -206,6 +212,7 @@ pub(crate) fn alone() -> Server {
         started: 0,
         clients: 0,
         bounds: Bounds::default(),
+        answers: Vec::new(),
         expiry: None,
     }
 }

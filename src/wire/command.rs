@@ -5,9 +5,10 @@
 //! [`line`](super::line) has cut out of the input: without its LF and without a CR just before it.
 
 use super::decimal::{Radius, parse_bound, parse_radius};
-use super::location::{Location, parse_location};
+use super::http::request::is_token;
+use super::location::{Location, take_location};
 use super::scan::{find_white_space, is_white_space};
-use super::time::{Nanos, parse_time};
+use super::time::{Nanos, take_time};
 
 /// A valid command, borrowed from its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,20 @@ pub struct IAmAt<'a> {
     pub time: Nanos,
     /// When, as it was written, for the copy in the reply.
     pub time_text: &'a [u8],
+    /// All three as they stand in the line, where they are apart by one space; else empty.
+    text: &'a [u8],
+}
+
+impl IAmAt<'_> {
+    /// Appends the three fields, apart by one space: nearly always as one piece of the line.
+    pub fn write_fields(&self, out: &mut Vec<u8>) {
+        if self.text.is_empty() {
+            let fields = [self.client, self.location_text, self.time_text];
+            out.extend_from_slice(&fields.join(&b' '));
+        } else {
+            out.extend_from_slice(self.text);
+        }
+    }
 }
 
 /// `WHATSAT kiwi.cs.ucla.edu 10 5`
@@ -46,28 +61,42 @@ pub struct WhatsAt<'a> {
 
 /// Reads a line as a command; `None` is an invalid command.
 pub fn parse_command(line: &[u8]) -> Option<Command<'_>> {
-    let mut fields = Fields { rest: line };
-    let word = fields.next()?;
-    let (client, second, third) = (fields.next()?, fields.next()?, fields.next()?);
-    if fields.next().is_some() {
-        return None;
+    let line = after_white_space(line);
+    if let Some(fields) = after_word(line, b"IAMAT") {
+        return parse_iamat(fields).map(Command::IAmAt);
     }
-    match word {
-        b"IAMAT" => Some(Command::IAmAt(IAmAt {
-            client,
-            location: parse_location(second)?,
-            location_text: second,
-            time: parse_time(third)?,
-            time_text: third,
-        })),
-        // The second spelling is that of one of the original reports.
-        b"WHATSAT" | b"WHATISAT" => Some(Command::WhatsAt(WhatsAt {
-            client,
-            radius: parse_radius(second)?,
-            bound: parse_bound(third)?,
-        })),
-        _ => None,
-    }
+    // The second spelling is that of one of the original reports.
+    let fields = after_word(line, b"WHATSAT").or_else(|| after_word(line, b"WHATISAT"))?;
+    parse_whatsat(fields).map(Command::WhatsAt)
+}
+
+/// Reads numbers where they stand instead of looking for their ends first, since nearly every line is
+/// one of these.
+fn parse_iamat(mut fields: Fields<'_>) -> Option<IAmAt<'_>> {
+    let text = after_white_space(fields.rest);
+    fields.rest = text;
+    let client = fields.next()?;
+    let (location, location_text) = fields.next_with(take_location)?;
+    let (time, time_text) = fields.next_with(take_time)?;
+    let text = text.get(..text.len() - fields.rest.len())?;
+    let apart_by_one_space = text.len() == client.len() + location_text.len() + time_text.len() + 2
+        && text.get(client.len()) == Some(&b' ')
+        && text.get(client.len() + 1 + location_text.len()) == Some(&b' ');
+    let text = if apart_by_one_space { text } else { &[] };
+    let said = IAmAt { client, location, location_text, time, time_text, text };
+    fields.are_over().then_some(said)
+}
+
+/// What follows a command's word, if the line begins with it.
+fn after_word<'a>(line: &'a [u8], word: &[u8]) -> Option<Fields<'a>> {
+    let rest = line.strip_prefix(word)?;
+    is_white_space(*rest.first()?).then_some(Fields { rest })
+}
+
+fn parse_whatsat(mut fields: Fields<'_>) -> Option<WhatsAt<'_>> {
+    let (client, radius, bound) = (fields.next()?, fields.next()?, fields.next()?);
+    let (radius, bound) = (parse_radius(radius)?, parse_bound(bound)?);
+    fields.are_over().then_some(WhatsAt { client, radius, bound })
 }
 
 /// Appends the answer to an invalid command: `? `, a copy of `line`, LF.
@@ -143,13 +172,6 @@ const BROWSER_HEADERS: [&str; 20] = [
 const BROWSER_HEADER_STARTS: [&str; 5] =
     ["Accept-", "Sec-", "If-", "X-", "Access-Control-Request-"];
 
-/// A token of RFC 9110 section 5.6.2, of which methods and header names are made.
-fn is_token(text: &[u8]) -> bool {
-    let is_token_byte =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(is_token_byte)
-}
-
 /// The fields of a line: its runs of bytes without white space.
 struct Fields<'a> {
     rest: &'a [u8],
@@ -167,12 +189,35 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+impl<'a> Fields<'a> {
+    /// The next field as `take` reads it from the front of a text, and its bytes. `take` has to get to
+    /// the field's end.
+    fn next_with<T>(
+        &mut self,
+        take: impl FnOnce(&'a [u8]) -> Option<(T, &'a [u8])>,
+    ) -> Option<(T, &'a [u8])> {
+        let start = after_white_space(self.rest);
+        let (value, rest) = take(start)?;
+        let (field, rest) = start.split_at_checked(start.len() - rest.len())?;
+        self.rest = rest;
+        rest.first().is_none_or(|byte| is_white_space(*byte)).then_some((value, field))
+    }
+
+    /// Whether nothing but white space follows.
+    fn are_over(&self) -> bool {
+        after_white_space(self.rest).is_empty()
+    }
+}
+
 /// `text` without its leading white space. A NUL right after a CR belongs to it, because that is
 /// how RFC 854 sends a bare carriage return; any other NUL is an ordinary byte.
 fn after_white_space(text: &[u8]) -> &[u8] {
-    let mut rest = text;
+    // Nearly always it is one space.
+    let mut rest = text.strip_prefix(b" ").unwrap_or(text);
     loop {
         match rest {
+            // All white space is among the bytes up to the space.
+            [byte, ..] if *byte > b' ' => return rest,
             [b'\r', 0, after @ ..] => rest = after,
             [byte, after @ ..] if is_white_space(*byte) => rest = after,
             _ => return rest,
@@ -183,6 +228,7 @@ fn after_white_space(text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::location::parse_location;
 
     const KIWI: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
 

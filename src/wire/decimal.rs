@@ -4,6 +4,8 @@
 //! radius and bound. A number is never a float on its way through the protocol, because a float
 //! would answer with other digits than it was asked with. Called by the other parsers of `wire`.
 
+use super::digits::read_eight;
+
 /// WHATSAT's largest radius, from the original course project.
 pub const RADIUS_MAX_KM: u32 = 50;
 
@@ -105,25 +107,26 @@ pub(super) struct Unsigned {
 /// Reads 1 to `whole_digits_max` digits, and optionally a point and 1 to `places` digits, from
 /// the front of `text`; gives the number and the text after it.
 ///
-/// `whole_digits_max` is at most 19 and `places` at most 15, so that nothing here can overflow.
+/// `whole_digits_max` is at most 19 and `places` 8 to 15, so that nothing here can overflow.
+#[expect(
+    clippy::inline_always,
+    reason = "each caller's limits are constants, which then cost nothing"
+)]
+#[inline(always)]
 pub(super) fn parse_unsigned(
     text: &[u8],
     whole_digits_max: usize,
     places: usize,
 ) -> Option<(Unsigned, &[u8])> {
-    let (whole, digits, rest) = leading_integer(text);
+    let (whole, digits, rest) = leading_integer(text, whole_digits_max);
     if digits == 0 || digits > whole_digits_max {
         return None;
     }
     let [b'.', after_point @ ..] = rest else {
         return Some((Unsigned { whole, fraction: 0 }, rest));
     };
-    let (fraction, digits, rest) = leading_integer(after_point);
-    if digits == 0 {
-        return None;
-    }
-    let scale = POWERS_OF_TEN.get(places.checked_sub(digits)?)?;
-    Some((Unsigned { whole, fraction: fraction * scale }, rest))
+    let (fraction, rest) = leading_fraction(after_point, places)?;
+    Some((Unsigned { whole, fraction }, rest))
 }
 
 /// Reads a whole number that fits in 64 bits and fills `text`, without zeros before it: marks and
@@ -186,15 +189,39 @@ pub(super) fn take_digits(text: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The value of the leading digits, their number, and the text after them. The value is right
-/// only for up to 19 digits, so the caller looks at the number first.
-fn leading_integer(text: &[u8]) -> (u64, usize, &[u8]) {
-    let mut value = 0u64;
-    let mut rest = text;
+/// only for up to 19 digits, so the caller looks at the number first. Where `likely_max` are likely, the
+/// first eight are read at one step.
+#[inline]
+fn leading_integer(text: &[u8], likely_max: usize) -> (u64, usize, &[u8]) {
+    let eight = text.first_chunk().filter(|_| likely_max >= 8).map(|eight| read_eight(*eight));
+    let (mut value, mut digits) = eight.filter(|(_, digits)| *digits == 8).unwrap_or((0, 0));
+    for byte in text.get(digits..).unwrap_or_default() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        digits += 1;
+    }
+    (value, digits, text.get(digits..).unwrap_or_default())
+}
+
+/// The leading digits, 1 to `places` of them, as a fraction in units of the last of these places, and
+/// the text after them. The first eight are read at one step, what is beyond them one at a time.
+#[inline]
+fn leading_fraction(text: &[u8], places: usize) -> Option<(u64, &[u8])> {
+    let (eight, mut digits) = text.first_chunk().map_or((0, 0), |eight| read_eight(*eight));
+    let mut value = eight * POWERS_OF_TEN.get(places.checked_sub(8)?)?;
+    let mut rest = text.get(digits..)?;
+    if (1..8).contains(&digits) {
+        return Some((value, rest));
+    }
     while let [digit @ b'0'..=b'9', after @ ..] = rest {
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        digits += 1;
+        value += u64::from(digit - b'0') * POWERS_OF_TEN.get(places.checked_sub(digits)?)?;
         rest = after;
     }
-    (value, text.len() - rest.len(), rest)
+    (digits > 0).then_some((value, rest))
 }
 
 /// The value of `digits` when it is below 256, whatever zeros lead it.

@@ -56,11 +56,14 @@ impl Degrees {
 /// Reads a location: a sign, 1 to 3 digits, optionally a point and 1 to 15 digits, twice, latitude
 /// first, both signs required, both within their range.
 pub fn parse_location(text: &[u8]) -> Option<Location> {
-    let (latitude, rest) = parse_degrees(text, LATITUDE_MAX_DEGREES)?;
-    match parse_degrees(rest, LONGITUDE_MAX_DEGREES)? {
-        (longitude, []) => Some(Location { latitude, longitude }),
-        _ => None,
-    }
+    take_location(text).and_then(|(location, rest)| rest.is_empty().then_some(location))
+}
+
+/// Reads a location from the front of `text`; gives it and the text after it.
+pub(super) fn take_location(text: &[u8]) -> Option<(Location, &[u8])> {
+    let (latitude, rest) = take_degrees(text, LATITUDE_MAX_DEGREES)?;
+    let (longitude, rest) = take_degrees(rest, LONGITUDE_MAX_DEGREES)?;
+    Some((Location { latitude, longitude }, rest))
 }
 
 /// Appends the text of a location as an upstream's query wants it: `+034.068930-118.445127` as
@@ -76,7 +79,7 @@ pub fn write_query(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Reads one signed angle of at most `max_degrees` from the front of `text`; gives it and the
 /// text after it.
-fn parse_degrees(text: &[u8], max_degrees: u64) -> Option<(Degrees, &[u8])> {
+fn take_degrees(text: &[u8], max_degrees: u64) -> Option<(Degrees, &[u8])> {
     let (sign, magnitude) = match text {
         [b'+', magnitude @ ..] => (1, magnitude),
         [b'-', magnitude @ ..] => (-1, magnitude),

@@ -6,13 +6,15 @@
 //!
 //! Reading order: [`mod@line`] and [`telnet`] cut a connection's bytes into lines, [`command`] and
 //! [`peer`] give the lines their meaning, [`journal`] does it for the file that outlives a server,
-//! [`location`], [`time`] and [`decimal`] read the fields. [`http`] frames what goes to Places and comes
-//! back, [`json`] cuts its lists. [`certificate`] reads when one expires.
+//! [`location`], [`time`] and [`decimal`] read the fields, with [`digits`] and [`scan`] as their tools.
+//! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists. [`certificate`] reads
+//! when one expires.
 
 pub mod certificate;
 pub mod command;
 mod crc32;
 pub mod decimal;
+mod digits;
 pub mod http;
 pub mod journal;
 pub mod json;

@@ -141,14 +141,19 @@ pub fn write_at(
     location_text: &[u8],
     time_text: &[u8],
 ) {
-    out.extend_from_slice(b"AT ");
-    out.extend_from_slice(server);
-    out.push(b' ');
+    write_at_start(out, server);
     write_difference(out, difference);
     for field in [client, location_text, time_text] {
         out.push(b' ');
         out.extend_from_slice(field);
     }
+}
+
+/// Appends what all AT lines of a server begin with.
+pub fn write_at_start(out: &mut Vec<u8>, server: &[u8]) {
+    out.extend_from_slice(b"AT ");
+    out.extend_from_slice(server);
+    out.push(b' ');
 }
 
 /// Appends the dialler's first line, with its LF.

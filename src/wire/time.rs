@@ -5,6 +5,7 @@
 //! reads a clock: the caller hands in what its clock said.
 
 use super::decimal::{Unsigned, padded, parse_unsigned, write_integer};
+use super::digits::write_eight;
 
 /// A time since 1970-01-01T00:00:00Z, or a difference of two times, in nanoseconds.
 ///
@@ -29,28 +30,42 @@ const UTC_SECONDS_MAX: u64 = 253_402_300_799;
 
 /// Reads a client's time: an optional minus, 1 to 12 digits, optionally a point and 1 to 9 digits.
 pub fn parse_time(text: &[u8]) -> Option<Nanos> {
+    take_time(text).and_then(|(time, rest)| rest.is_empty().then_some(time))
+}
+
+/// Reads a client's time from the front of `text`; gives it and the text after it.
+pub(super) fn take_time(text: &[u8]) -> Option<(Nanos, &[u8])> {
     let (negative, magnitude) = match text {
         [b'-', magnitude @ ..] => (true, magnitude),
         magnitude => (false, magnitude),
     };
-    match parse_unsigned(magnitude, TIME_DIGITS_MAX, PLACES)? {
-        (number, []) => Some(signed(number, negative)),
-        _ => None,
-    }
+    let (number, rest) = parse_unsigned(magnitude, TIME_DIGITS_MAX, PLACES)?;
+    Some((signed(number, negative), rest))
 }
 
 /// Appends a difference in seconds: its sign always, `+` for none, and nine decimal places, as in
 /// `+0.263873386`. Exact for every value.
 pub fn write_difference(out: &mut Vec<u8>, difference: Nanos) {
-    out.push(if difference < 0 { b'-' } else { b'+' });
+    let sign = if difference < 0 { b'-' } else { b'+' };
     let magnitude = difference.unsigned_abs();
     match u64::try_from(magnitude) {
-        // Every difference below 584 years, which is the only case on the hot path: 64-bit division.
+        // A clock that is right to ten seconds: nearly every client's. One piece, appended at once.
+        Ok(nanos @ ..10_000_000_000) => {
+            let [d1, d2, d3, d4, d5, d6, d7, d8] = write_eight(nanos / 10 % 100_000_000);
+            let whole = b'0' + (nanos / 1_000_000_000 % 10) as u8;
+            let last = b'0' + (nanos % 10) as u8;
+            out.extend_from_slice(&[sign, whole, b'.', d1, d2, d3, d4, d5, d6, d7, d8, last]);
+        }
+        // Below 584 years: 64-bit division.
         Ok(nanos) => {
+            out.push(sign);
             write_integer(out, nanos / 1_000_000_000);
             write_nanos(out, nanos % 1_000_000_000);
         }
-        Err(_) => write_wide(out, magnitude),
+        Err(_) => {
+            out.push(sign);
+            write_wide(out, magnitude);
+        }
     }
 }
 

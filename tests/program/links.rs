@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use super::support::{Client, Herd, PAIR, Shape, eventually};
+use super::support::{Client, Herd, PAIR, Shape, eventually, say};
 
 const KIWI: &str = "AT Right +0.263873386 kiwi +34.068930-118.445127 1479413884.392014450";
 
@@ -26,6 +26,16 @@ fn introduce(herd: &Herd, identity: &str) -> (Client, String) {
     assert!(own.len() == 16 && own.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hello}");
     let resume = right.text_line();
     (right, resume)
+}
+
+/// The next heartbeat that tells of a mark.
+fn marked(client: &mut Client) -> String {
+    loop {
+        let line = client.text_line();
+        if line.starts_with("HERE ") && line != "HERE 0" {
+            return line;
+        }
+    }
 }
 
 /// The next line that is no heartbeat.
@@ -127,6 +137,24 @@ fn whoever_is_no_neighbour_is_answered_like_any_client() {
     }
     assert!(!herd.knows("Left", "kiwi"));
     assert_eq!(herd.status("Left")["records"], 0);
+}
+
+#[test]
+fn a_hello_without_its_lf_changes_nothing() {
+    let herd = left();
+    let (mut right, _) = introduce(&herd, "00000000000000aa");
+    right.send("MARK 7\n");
+    assert_eq!(marked(&mut right), "HERE 7");
+    // Somebody hangs up in the middle of what a neighbour says first after a new start.
+    let hello = "HELLO 1 Right 00000000000000bb";
+    assert_eq!(say(herd.port("Left"), hello.as_bytes()), format!("? {hello}\n"));
+    herd.wait_for_log("Left", &format!("speaks as neighbours do, and is none: {hello}"));
+    // The link is still there, and so is the memory of how far it had come.
+    right.send(format!("{}\n", at("later")));
+    assert_eq!(herd.wait_until_known("Left", "later"), at("later"));
+    drop(right);
+    let (_right, resume) = introduce(&herd, "00000000000000aa");
+    assert_eq!(resume, "RESUME 00000000000000aa 7");
 }
 
 /// The test says it from 127.0.0.1; the topology has the neighbour elsewhere.

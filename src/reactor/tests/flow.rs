@@ -132,7 +132,12 @@ fn the_end_that_a_held_back_peer_announced_is_heard_when_it_has_drained() {
     bench.until_heard("server: lost, closed in order");
     assert_eq!(
         bench.heard(),
-        ["server: data last words", "server: read closed", "server: lost, closed in order"]
+        [
+            "server: resume",
+            "server: data last words",
+            "server: read closed",
+            "server: lost, closed in order"
+        ]
     );
     bench.assert_idle();
 }

@@ -1,12 +1,15 @@
 //! How long a line may take, on the real reactor over loopback, with a clock that the test moves.
 
+mod bounds;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::*;
-use crate::reactor::{Limits, ListenOptions, Now, Reactor};
+use crate::reactor::{Limits, ListenOptions, Now, Reactor, Speech};
 use crate::server::alone;
+use crate::server::bounds::Bounds;
 
 /// A server without neighbours, and one client of it.
 struct Scene {
@@ -20,11 +23,15 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(Bounds::default(), Speech::Plain)
+    }
+
+    fn with(bounds: Bounds, speech: Speech) -> Self {
         // Only the time of a line is looked at here.
         let limits = Limits { unread_timeout: None, ..Limits::default() };
-        let mut reactor = Reactor::with_limits(alone(), limits).unwrap();
+        let mut reactor = Reactor::with_limits(Server { bounds, ..alone() }, limits).unwrap();
         let any_port = (Ipv4Addr::LOCALHOST, 0).into();
-        let options = ListenOptions::default();
+        let options = ListenOptions { speech };
         let listener = reactor.io().listen_tcp(any_port, options, Box::new(Clients)).unwrap();
         let port = reactor.io().local_address(listener).unwrap().port();
         let client = connect(port);

@@ -28,9 +28,6 @@ pub const CONNECTIONS_MAX: usize = 8;
 /// Questions that are in flight or wait for a connection. Beyond it the answer is `OVER_QUERY_LIMIT`.
 pub const QUESTIONS_MAX: usize = 256;
 
-/// Askers that wait, over all questions. Beyond it the answer is `OVER_QUERY_LIMIT`.
-pub const ASKERS_MAX: usize = 10_000;
-
 /// How long an idle connection is kept for the next question.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -123,12 +120,20 @@ impl Places {
     }
 
     /// Asks what is near `location_text`, an ISO 6709 location. The answer comes as [`Event::Reply`] to
-    /// the asker, in every case.
-    pub fn ask(&mut self, location_text: &[u8], radius: Radius, asker: Asker, io: &mut Io<Server>) {
-        let question = question(location_text, radius);
-        if self.askers >= ASKERS_MAX {
+    /// the asker, in every case. Where `askers_max` wait already, over all questions, it is
+    /// `OVER_QUERY_LIMIT`.
+    pub fn ask(
+        &mut self,
+        location_text: &[u8],
+        radius: Radius,
+        asker: Asker,
+        askers_max: usize,
+        io: &mut Io<Server>,
+    ) {
+        if self.askers >= askers_max {
             return refuse(&asker, io);
         }
+        let question = question(location_text, radius);
         if let Some(asked) = self.by_question.get(&question).and_then(|n| self.asked.get_mut(n)) {
             self.askers += 1;
             return asked.askers.push(asker);

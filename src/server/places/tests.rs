@@ -124,7 +124,7 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
     let nobody = server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
     let asker = Asker { client: nobody, place: 0, at_line: Vec::new(), bound: 20 };
     let cx = server.context();
-    cx.app.places.ask(b"+1+1", parse_radius(b"10").unwrap(), asker, cx.io);
+    cx.app.places.ask(b"+1+1", parse_radius(b"10").unwrap(), asker, 1, cx.io);
     turn(&mut server, &mut other, start, |places, open| places.asked.is_empty() && open == 1);
     let almost = start + IDLE_TIMEOUT.saturating_sub(Duration::from_millis(1));
     for _ in 0..10 {

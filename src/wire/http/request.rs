@@ -74,16 +74,18 @@ fn check(request: &Request<'_>) -> Result<(), HttpError> {
     unless(graphic(request.target) && request.target.starts_with('/'), "target")?;
     unless(graphic(request.host), "host")?;
     for (name, value) in request.headers {
-        unless(!name.is_empty() && name.bytes().all(is_token_byte), "header name")?;
+        unless(is_token(name.as_bytes()), "header name")?;
         let printable = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
         unless(printable, "header value")?;
     }
     Ok(())
 }
 
-/// A byte of a field's name (`tchar`, RFC 9110 §5.6.2).
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// A token, of which methods and field names are made (RFC 9110 §5.6.2).
+pub(in crate::wire) fn is_token(text: &[u8]) -> bool {
+    let is_token_byte =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_token_byte)
 }
 
 /// Appends `bytes` so that they can stand as a value in a query: everything that is not unreserved in

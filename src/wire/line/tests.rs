@@ -39,7 +39,7 @@ fn events_of(mut receiver: LineReceiver, reads: &[&[u8]]) -> Vec<Event> {
             events.push(input.into());
         }
         assert!(data.is_empty());
-        assert!(receiver.kept.len() <= receiver.line_max_bytes.max(OVERLONG_ECHO_BYTES));
+        assert!(receiver.kept().len() <= receiver.line_max_bytes().max(OVERLONG_ECHO_BYTES));
     }
     events.extend(receiver.finish().map(Event::from));
     assert_eq!(receiver.finish(), None, "the end comes once");
@@ -78,9 +78,21 @@ fn a_whole_line_is_handed_out_in_place() {
         let Some(Input::Line(line)) = receiver.next(&mut data) else { panic!() };
         assert!(std::ptr::eq(line.as_ptr(), &raw const input[start]));
     }
-    assert_eq!(receiver.kept.capacity(), 0);
+    assert!(receiver.begun.is_none());
     assert_eq!(receiver.next(&mut data), None);
-    assert_eq!(receiver.kept, b"rest");
+    assert_eq!(receiver.kept(), b"rest");
+}
+
+#[test]
+fn between_two_lines_a_receiver_is_two_words() {
+    assert_eq!(size_of::<LineReceiver>(), 16);
+    let mut receiver = LineReceiver::new();
+    assert_eq!(receiver.next(&mut &[IAC, IP, IAC, SB, 24][..]), None);
+    assert_eq!(receiver.next(&mut &[IAC, SE, b'a', b'\n', IAC, WONT][..]), Some(Input::Line(b"a")));
+    assert_eq!(receiver.next(&mut &[IAC, WONT][..]), None);
+    assert!(receiver.is_mid_line());
+    assert_eq!(receiver.next(&mut &[1][..]), None);
+    assert!(!receiver.is_mid_line() && receiver.begun.is_none());
 }
 
 #[test]
@@ -91,7 +103,7 @@ fn memory_is_given_back_after_a_line_that_was_cut() {
     assert!(matches!(receiver.next(&mut data), Some(Input::Line(line)) if line.len() == 16_384));
     assert!(!receiver.is_mid_line());
     assert_eq!(receiver.next(&mut data), None);
-    assert_eq!(receiver.kept.capacity(), 0);
+    assert!(receiver.begun.is_none());
 }
 
 #[test]
@@ -114,7 +126,7 @@ fn after_a_line_that_is_too_long_there_is_nothing() {
     let mut receiver = LineReceiver::new();
     assert_eq!(receiver.next(&mut &[b'x'; LINE_MAX_BYTES][..]), None);
     assert!(matches!(receiver.next(&mut &b"xyz\n"[..]), Some(Input::TooLong(_))));
-    assert!(receiver.kept.capacity() <= 2 * OVERLONG_ECHO_BYTES);
+    assert!(receiver.begun.as_ref().unwrap().kept.capacity() <= 2 * OVERLONG_ECHO_BYTES);
     for mut more in [&b"a\n"[..], &[IAC, DO, 1], b"\n"] {
         assert_eq!(receiver.next(&mut more), None);
         assert!(more.is_empty());
@@ -209,7 +221,8 @@ fn a_flood_of_requests_is_answered_one_at_a_time_from_no_memory() {
         assert_eq!(receiver.next(&mut data), Some(Input::Telnet([IAC, WONT, 1])));
         assert_eq!(data.len(), 3 * left);
     }
-    assert_eq!(receiver.kept.capacity(), 0);
+    assert_eq!(receiver.next(&mut data), None);
+    assert!(receiver.begun.is_none());
 }
 
 #[test]

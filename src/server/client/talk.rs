@@ -1,0 +1,264 @@
+//! What answers a client's lines.
+//!
+//! It decides nothing about truth or places; it asks `herd` and `places` and says what they say. Replies
+//! gather in [`Server::answers`](super::Server) while a read is answered; those that stand behind one
+//! which is still waited for are held in the connection's [`Rare`]. Called by [`Client`](super::Client).
+
+use std::time::Instant;
+
+use crate::herd::links::NeighbourId;
+use crate::reactor::limits::HIGH_WATER_BYTES;
+use crate::reactor::{Ctx, Peer, Token};
+use crate::server::Server;
+use crate::server::logging::Text;
+use crate::server::places::Asker;
+use crate::server::replies::Replies;
+use crate::wire::command::{
+    Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
+};
+use crate::wire::json::error_json_with_status;
+use crate::wire::peer::{PeerLine, has_peer_word, parse_peer_line};
+use crate::wire::time::Nanos;
+
+/// What answers a line. Apart from the receiver, which still holds the line meanwhile.
+#[derive(Default)]
+pub(super) struct Talk {
+    rare: Option<Box<Rare>>,
+    /// A line has been received.
+    pub spoken: bool,
+}
+
+/// What few connections have at any time. It is made when it is needed, and dropped when it is empty.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Replies that wait, or stand behind one that does.
+    replies: Replies,
+    /// When the unfinished line began.
+    pub line_began: Option<Instant>,
+    /// What was read and is to be answered in the next turn: at most one read.
+    pub unanswered: Vec<u8>,
+    /// The peer has closed its side, behind what is not answered yet.
+    pub read_closed: bool,
+}
+
+/// What becomes of the connection after a line.
+pub(super) enum Next {
+    GoOn,
+    Close,
+    /// It is this neighbour's, and becomes a link.
+    Link(NeighbourId),
+}
+
+impl Talk {
+    /// Answers a line, at this time of the server's clock.
+    pub fn line_received(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        now: Nanos,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        log::info!("{} > {}", peer(me, cx), Text(line));
+        let first = !std::mem::replace(&mut self.spoken, true);
+        match parse_command(line) {
+            Some(Command::IAmAt(said)) => self.i_am_at(me, line, &said, now, cx),
+            Some(Command::WhatsAt(asked)) => self.whats_at(me, line, &asked, cx),
+            None => self.other_line_received(me, line, first, cx),
+        }
+    }
+
+    /// A line that is no command may be a neighbour's or a browser's, if it is the first. Whatever else
+    /// links are made of is an invalid command, and somebody who should be looked at.
+    fn other_line_received(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        first: bool,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        match parse_peer_line(line) {
+            Some(PeerLine::Hello { version, server, identity }) if first => {
+                match cx.app.hello_received(me, version, server, identity, cx.io) {
+                    Ok(neighbour) => return Next::Link(neighbour),
+                    Err(why) => {
+                        log::warn!("{} is not let in as a neighbour: {why}", peer(me, cx));
+                    }
+                }
+            }
+            _ if has_peer_word(line) => {
+                let peer = peer(me, cx);
+                log::warn!("{peer} speaks as neighbours do, and is none: {}", Text(line));
+            }
+            _ => {}
+        }
+        self.reply(me, cx, |out| write_refusal(out, line));
+        if first && looks_like_http(line) { Next::Close } else { Next::GoOn }
+    }
+
+    fn i_am_at(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        said: &IAmAt<'_>,
+        now: Nanos,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        let start = cx.app.answers.len();
+        match cx.app.herd.client_heard(said, now, &mut cx.app.answers) {
+            Ok(_) => self.replied(me, start, cx),
+            Err(refused) => {
+                log::info!("{}: refused, {refused}", peer(me, cx));
+                self.reply(me, cx, |out| write_refusal(out, line));
+            }
+        }
+        Next::GoOn
+    }
+
+    fn whats_at(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        question: &WhatsAt<'_>,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        let Server { herd, places, bounds, answers, .. } = &mut *cx.app;
+        let Some(record) = herd.where_is(question.client) else {
+            self.reply(me, cx, |out| write_refusal(out, line));
+            return Next::GoOn;
+        };
+        let waiting = self.rare.as_ref().map_or(0, |rare| rare.replies.waiting());
+        if waiting >= bounds.waiting_max {
+            let words = "places: too many questions of this connection are waiting";
+            let json = error_json_with_status("OVER_QUERY_LIMIT", words);
+            let start = answers.len();
+            for part in [record.line, b"\n", &json, b"\n\n"] {
+                answers.extend_from_slice(part);
+            }
+            self.replied(me, start, cx);
+            return Next::GoOn;
+        }
+        let place = self.rare().replies.wait();
+        cx.io.owe(me);
+        let asker = Asker {
+            client: me,
+            place,
+            at_line: record.line.to_vec(),
+            bound: question.bound.into(),
+        };
+        let askers_max = bounds.waiting_in_all_max;
+        places.ask(record.location(), question.radius, asker, askers_max, cx.io);
+        Next::GoOn
+    }
+
+    /// Places has answered, or never will: the reply goes out as soon as all before it have.
+    pub fn answered(&mut self, me: Token, place: u64, text: Vec<u8>, cx: &mut Ctx<'_, Server>) {
+        let Some(rare) = &mut self.rare else { return };
+        if !rare.replies.fill(place, text) {
+            return;
+        }
+        while let Some(text) = rare.replies.take_ready() {
+            log_reply(me, &text, cx);
+            cx.io.write(me, &text);
+        }
+        cx.io.settle(me);
+        self.tidy();
+    }
+
+    pub fn cut_off(
+        &mut self,
+        me: Token,
+        start: &[u8],
+        why: &str,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        let peer = peer(me, cx);
+        log::warn!("{peer} is closed: its line is {why}; it began {}", Text(start));
+        self.reply(me, cx, |out| write_cut_off(out, start));
+        Next::Close
+    }
+
+    fn reply(&mut self, me: Token, cx: &mut Ctx<'_, Server>, compose: impl FnOnce(&mut Vec<u8>)) {
+        let start = cx.app.answers.len();
+        compose(&mut cx.app.answers);
+        self.replied(me, start, cx);
+    }
+
+    /// A reply has been composed, from `start` on in the answers. It goes out with them, unless it has to
+    /// stand behind one that is waited for.
+    fn replied(&mut self, me: Token, start: usize, cx: &mut Ctx<'_, Server>) {
+        let text = cx.app.answers.get(start..).unwrap_or_default();
+        match self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) {
+            None => log_reply(me, text, cx),
+            Some(rare) => {
+                rare.replies.hold(text);
+                cx.app.answers.truncate(start);
+            }
+        }
+    }
+
+    /// Whether so much stands behind a reply which is waited for that nothing more is to be answered.
+    pub fn holds_enough(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.replies.held_bytes() >= HIGH_WATER_BYTES)
+    }
+
+    pub fn has_unanswered(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.unanswered.is_empty())
+    }
+
+    pub fn line_began(&self) -> Option<Instant> {
+        self.rare.as_ref()?.line_began
+    }
+
+    pub fn line_ended(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.line_began = None;
+            self.tidy();
+        }
+    }
+
+    /// What is rare, made for whoever needs it now.
+    pub fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// What is rare, unless it has become empty.
+    pub fn tidy(&mut self) -> Option<&mut Rare> {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+        self.rare.as_deref_mut()
+    }
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        let Self { replies, line_began, unanswered, read_closed } = self;
+        replies.is_empty() && line_began.is_none() && unanswered.is_empty() && !read_closed
+    }
+}
+
+/// Refuses a Telnet option at once, also past replies that are waited for: after a Ctrl-C the usual
+/// telnet hides everything until this answer, so one that came behind a WHATSAT's reply would cost
+/// its user that reply.
+pub(super) fn telnet_requested(me: Token, answer: [u8; 3], cx: &mut Ctx<'_, Server>) -> Next {
+    log_reply(me, &answer, cx);
+    cx.app.answers.extend_from_slice(&answer);
+    Next::GoOn
+}
+
+/// Hands what has been answered to the connection.
+pub(super) fn send_answers(me: Token, cx: &mut Ctx<'_, Server>) {
+    if !cx.app.answers.is_empty() {
+        cx.io.write(me, &cx.app.answers);
+        cx.app.answers.clear();
+    }
+}
+
+/// Who is at the other end.
+pub(super) fn peer(me: Token, cx: &Ctx<'_, Server>) -> Peer {
+    cx.io.peer(me).unwrap_or(Peer::Unknown)
+}
+
+fn log_reply(me: Token, text: &[u8], cx: &Ctx<'_, Server>) {
+    log::info!("{} < {}", peer(me, cx), Text(text.strip_suffix(b"\n").unwrap_or(text)));
+}
