@@ -23,8 +23,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::reactor::{Application, Io, Target};
-use lines::{LINES, Lines, Sink};
 pub use lines::{LOG_WAITING_MAX_BYTES, received, sent};
+use lines::{Sink, with_lines};
 pub use text::{LOGGED_TEXT_MAX_BYTES, Text};
 use writer::{Batch, Trouble, Writer};
 
@@ -80,8 +80,8 @@ enum Due {
 }
 
 impl Log {
-    /// Opens the destination and makes it the program's log, from `level` on. The error says what could
-    /// not be opened and why.
+    /// Opens the destination and makes it the program's log, from `level` on. To be called on the loop's
+    /// thread. The error says what could not be opened and why.
     pub fn start(destination: Destination, level: log::LevelFilter) -> Result<Self, String> {
         let writer = Writer::open(destination)?;
         let (to_writer, batches) = sync_channel(BATCHES_MAX);
@@ -92,7 +92,7 @@ impl Log {
             .name("log".to_owned())
             .spawn(move || writer.run(&batches, &give_back, &told))
             .map_err(|e| format!("no thread can be had for the log: {e}"))?;
-        let sink: Box<dyn log::Log> = Box::new(Sink);
+        let sink: Box<dyn log::Log> = Box::new(Sink::at_home());
         fern::Dispatch::new()
             .level(level)
             .chain(sink)
@@ -123,24 +123,27 @@ impl Log {
 
     /// At the turn's start: until its end every line bears its time, so the clock is not read for each.
     pub fn turn_begins(&self, now: SystemTime) {
-        LINES.lock().turn_begins(now);
+        with_lines(|lines| lines.turn_begins(now));
     }
 
     /// At the turn's end: sends off what is enough, or has waited long enough. While the batch before is
     /// still being written it waits on, and is looked at again.
     pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
-        let mut lines = LINES.lock();
-        lines.turn_ends();
-        if lines.is_empty() && !self.reopen {
+        let waiting = with_lines(|lines| {
+            lines.turn_ends();
+            (!lines.is_empty()).then_some(lines.len())
+        });
+        if waiting.is_none() && !self.reopen {
             return;
         }
-        let enough = lines.len() >= LOG_BATCH_BYTES || self.reopen || self.due == Due::Now;
         if self.spare.is_none() {
             self.spare = self.returned.try_recv().ok();
         }
+        let large = waiting >= Some(LOG_BATCH_BYTES);
+        let enough = large || self.reopen || self.due == Due::Now;
         match self.spare.take_if(|_| enough) {
             Some(spare) => {
-                self.send(&mut lines, spare);
+                self.send(spare);
                 if self.due == Due::Now {
                     self.due = Due::NotYet;
                 }
@@ -178,15 +181,15 @@ impl Log {
         };
         // A buffer comes back when its batch is written.
         let Some(spare) = self.spare.take().or_else(wait) else { return };
-        self.send(&mut LINES.lock(), spare);
+        self.send(spare);
         let left = deadline.saturating_duration_since(Instant::now());
         // Whatever comes of it, there is nobody left to tell.
         drop(self.returned.recv_timeout(left));
     }
 
     /// Sends what has gathered. There is room for it: its buffer's `spare` was not with the thread.
-    fn send(&mut self, lines: &mut Lines, spare: Vec<u8>) {
-        let (text, lost) = lines.take(spare);
+    fn send(&mut self, spare: Vec<u8>) {
+        let (text, lost) = with_lines(|lines| lines.take(spare));
         let reopen = std::mem::take(&mut self.reopen);
         drop(self.to_writer.try_send(Batch { text, lost, reopen }));
     }

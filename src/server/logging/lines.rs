@@ -4,8 +4,10 @@
 //! clock's, and that only for lines outside a turn. Filled through the `log` macros ([`Sink`], behind
 //! `fern`) and by the clients' protocol ([`received`], [`sent`]); emptied by `Log`.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::SystemTime;
 
 use log::Level;
@@ -15,16 +17,22 @@ use crate::reactor::Peer;
 use crate::server::unix_nanos;
 use crate::wire::time::write_utc;
 
-/// What may wait to be written. Beyond it lines are dropped and counted. As much again may be with the
-/// writing thread.
-pub const LOG_WAITING_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What may wait to be written: what a busy server says in a tenth of a second. Beyond it lines are dropped
+/// and counted. As much again may be with the writing thread.
+pub const LOG_WAITING_MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// The lines of this process. There is one logger in a process, and this is its memory.
-pub static LINES: Gathering = Gathering(Mutex::new(Lines::new()));
+thread_local! {
+    /// The lines that the loop's thread says, which are nearly all: no lock is taken for each.
+    static LINES: RefCell<Lines> = const { RefCell::new(Lines::new()) };
+}
 
-/// Lines behind a lock, for a line may be said by any thread. Only the loop's says many, so it is taken
-/// without waiting.
-pub struct Gathering(Mutex<Lines>);
+/// What other threads say, until the end of the turn.
+static OF_OTHERS: Mutex<Lines> = Mutex::new(Lines::new());
+
+/// The lines of this thread, which is the loop's. What is done with them must not log.
+pub fn with_lines<R>(work: impl FnOnce(&mut Lines) -> R) -> R {
+    LINES.with_borrow_mut(work)
+}
 
 /// Lines in memory, ready to be written as they are.
 pub struct Lines {
@@ -40,22 +48,34 @@ pub struct Lines {
     head_of: Option<Peer>,
 }
 
-/// Logs a line that has come from `peer`. Costs one comparison where nobody wants to know.
+/// Logs a line that has come from `peer`; on the loop's thread. Costs one comparison where nobody wants
+/// to know.
 pub fn received(peer: Peer, line: &[u8]) {
     if Level::Info <= log::max_level() {
-        LINES.lock().push_traffic(peer, *b" > ", line);
+        with_lines(|lines| lines.push_traffic(&peer, *b" > ", line));
     }
 }
 
-/// Logs what is sent to `peer`, without the LF at its end.
+/// Logs what is sent to `peer`, without the LF at its end; on the loop's thread.
 pub fn sent(peer: Peer, text: &[u8]) {
     if Level::Info <= log::max_level() {
-        LINES.lock().push_traffic(peer, *b" < ", text.strip_suffix(b"\n").unwrap_or(text));
+        let line = text.strip_suffix(b"\n").unwrap_or(text);
+        with_lines(|lines| lines.push_traffic(&peer, *b" < ", line));
     }
 }
 
 /// Where `fern` sends what the `log` macros say.
-pub struct Sink;
+pub struct Sink {
+    /// The loop's thread.
+    home: ThreadId,
+}
+
+impl Sink {
+    /// For a loop on the thread that calls this.
+    pub fn at_home() -> Self {
+        Self { home: thread::current().id() }
+    }
+}
 
 impl log::Log for Sink {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
@@ -63,17 +83,20 @@ impl log::Log for Sink {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        LINES.lock().push(record.level(), record.args());
+        let push = |lines: &mut Lines| lines.push(record.level(), record.args());
+        if thread::current().id() == self.home {
+            with_lines(push);
+        } else {
+            push(&mut of_others());
+        }
     }
 
     fn flush(&self) {}
 }
 
-impl Gathering {
-    /// A lock that a panicking thread held is as good as any other: the data are bytes.
-    pub fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A lock that a panicking thread held is as good as any other: the data are bytes.
+fn of_others() -> MutexGuard<'static, Lines> {
+    OF_OTHERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Lines {
@@ -98,10 +121,14 @@ impl Lines {
         self.head_of = None;
     }
 
-    /// The loop may sleep now: no line may go on bearing the turn's time.
+    /// The loop may sleep now: no line may go on bearing the turn's time. What other threads have said
+    /// meanwhile is taken in.
     pub fn turn_ends(&mut self) {
         self.turn = None;
         self.head_of = None;
+        let mut others = of_others();
+        self.text.append(&mut others.text);
+        self.lost += std::mem::take(&mut others.lost);
     }
 
     /// Takes out the lines and how many are lost after them, and goes on in `spare`, which is empty.
@@ -128,20 +155,27 @@ impl Lines {
 
     /// Appends what `push(Level::Info, "{peer}{way}{Text(text)}")` would, by copying: this is done twice
     /// for every command of every client.
-    fn push_traffic(&mut self, peer: Peer, way: [u8; 3], text: &[u8]) {
+    fn push_traffic(&mut self, peer: &Peer, way: [u8; 3], text: &[u8]) {
         if !self.has_room() {
             return;
         }
-        if self.head_of != Some(peer) {
-            self.head.clear();
-            write_head(&mut self.head, self.turn, Level::Info);
-            let _ = write!(self.head, "{peer}");
-            self.head_of = self.turn.map(|_| peer);
+        if self.head_of.as_ref() != Some(peer) {
+            self.make_head(peer);
         }
         self.text.extend_from_slice(&self.head);
         self.text.extend_from_slice(&way);
         Text(text).append_to(&mut self.text);
         self.text.push(b'\n');
+    }
+
+    /// Once for each peer and turn; outside a turn for each line, as its time is another.
+    #[cold]
+    fn make_head(&mut self, peer: &Peer) {
+        self.head.clear();
+        write_head(&mut self.head, self.turn, Level::Info);
+        // Writing into memory cannot fail.
+        let _ = write!(self.head, "{peer}");
+        self.head_of = self.turn.map(|_| *peer);
     }
 
     fn has_room(&mut self) -> bool {
@@ -187,7 +221,7 @@ mod tests {
         let mut lines = Lines::new();
         let times = |lines: &mut Lines| {
             lines.push(Level::Warn, &format_args!("a message"));
-            lines.push_traffic(peer("127.0.0.1:1"), *b" > ", b"a line");
+            lines.push_traffic(&peer("127.0.0.1:1"), *b" > ", b"a line");
             let text = taken(lines);
             text.lines().map(|line| line[..27].to_owned()).collect::<Vec<_>>()
         };
@@ -210,7 +244,7 @@ mod tests {
         for text in texts {
             for peer in [peers[0], peers[0], peers[1], Peer::Unix, peers[0]] {
                 for way in [" < ", " > "] {
-                    lines.push_traffic(peer, way.as_bytes().try_into().unwrap(), text);
+                    lines.push_traffic(&peer, way.as_bytes().try_into().unwrap(), text);
                     let copied = taken(&mut lines);
                     lines.push(Level::Info, &format_args!("{peer}{way}{}", Text(text)));
                     assert_eq!(copied, taken(&mut lines));
@@ -223,12 +257,12 @@ mod tests {
     fn lines_beyond_the_bound_are_counted_not_kept() {
         let mut lines = Lines::new();
         let long = "x".repeat(1 << 20);
-        for _ in 0..10 {
+        for _ in 0..20 {
             lines.push(Level::Info, &format_args!("{long}"));
         }
-        lines.push_traffic(Peer::Unix, *b" > ", b"one more");
+        lines.push_traffic(&Peer::Unix, *b" > ", b"one more");
         assert!(lines.len() < LOG_WAITING_MAX_BYTES + (1 << 20) + 64);
-        assert_eq!(lines.take(Vec::new()).1, 7);
+        assert_eq!(lines.take(Vec::new()).1, 5);
         assert!(lines.is_empty());
     }
 }
