@@ -24,16 +24,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::reactor::{Application, Io, Target};
 pub use lines::{LOG_WAITING_MAX_BYTES, received, sent};
-use lines::{Sink, with_lines};
+use lines::{Sink, of_others, with_lines};
 pub use text::{LOGGED_TEXT_MAX_BYTES, Text};
 use writer::{Batch, Trouble, Writer};
 
 /// How long a line may wait for company before it is written.
 pub const LOG_DELAY: Duration = Duration::from_millis(50);
 
-/// A batch of this size is written at the next turn's end. Large enough that waking the thread is little
-/// beside the write, small enough that it is still in the processor's cache then.
-pub const LOG_BATCH_BYTES: usize = 64 * 1024;
+/// A batch of this size is written at the next turn's end. Beside so large a write the waking of the thread
+/// is nothing, and the kernel takes it in large pieces, at less for each byte than a quarter of it.
+pub const LOG_BATCH_BYTES: usize = 256 * 1024;
 
 /// How long the end of the program waits for the last lines to be written.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -131,6 +131,7 @@ impl Log {
     pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
         let waiting = with_lines(|lines| {
             lines.turn_ends();
+            lines.take_in(&mut of_others());
             (!lines.is_empty()).then_some(lines.len())
         });
         if waiting.is_none() && !self.reopen {
@@ -172,7 +173,7 @@ impl Log {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has the last lines written, when the loop has ended. Waits for it, but not for ever.
+    /// Has the loop's last lines written, when it has ended. Waits for it, but not for ever.
     pub fn last_words(&mut self) {
         let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
         let wait = || {

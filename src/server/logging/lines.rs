@@ -94,8 +94,8 @@ impl log::Log for Sink {
     fn flush(&self) {}
 }
 
-/// A lock that a panicking thread held is as good as any other: the data are bytes.
-fn of_others() -> MutexGuard<'static, Lines> {
+/// What other threads have said. A lock that a panicking thread held is as good as any other: the data are bytes.
+pub fn of_others() -> MutexGuard<'static, Lines> {
     OF_OTHERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -121,12 +121,14 @@ impl Lines {
         self.head_of = None;
     }
 
-    /// The loop may sleep now: no line may go on bearing the turn's time. What other threads have said
-    /// meanwhile is taken in.
+    /// The loop may sleep now: no line may go on bearing the turn's time.
     pub fn turn_ends(&mut self) {
         self.turn = None;
         self.head_of = None;
-        let mut others = of_others();
+    }
+
+    /// Moves the lines of others behind these.
+    pub fn take_in(&mut self, others: &mut Self) {
         self.text.append(&mut others.text);
         self.lost += std::mem::take(&mut others.lost);
     }
@@ -264,5 +266,30 @@ mod tests {
         assert!(lines.len() < LOG_WAITING_MAX_BYTES + (1 << 20) + 64);
         assert_eq!(lines.take(Vec::new()).1, 5);
         assert!(lines.is_empty());
+    }
+
+    #[test]
+    fn another_thread_than_the_loops_is_heard_too() {
+        let (sink, mut others) = (Sink::at_home(), Lines::new());
+        let record = log::Record::builder().level(Level::Info).args(format_args!("hello")).build();
+        log::Log::log(&sink, &record);
+        assert!(with_lines(|lines| taken(lines)).ends_with(" INFO  hello\n"));
+        std::thread::spawn(move || {
+            let record = log::Record::builder().args(format_args!("from afar")).build();
+            log::Log::log(&sink, &record);
+            assert!(with_lines(|lines| lines.is_empty()), "nobody would take it out here");
+        })
+        .join()
+        .unwrap();
+
+        let mut lines = Lines::new();
+        lines.push(Level::Info, &format_args!("mine"));
+        others.push(Level::Warn, &format_args!("theirs"));
+        others.lost = 2;
+        lines.take_in(&mut others);
+        assert!(others.is_empty());
+        assert_eq!(lines.lost, 2);
+        let text = taken(&mut lines);
+        assert!(text.lines().map(|line| &line[28..]).eq(["INFO  mine", "WARN  theirs"]), "{text}");
     }
 }

@@ -21,13 +21,19 @@ pub struct Text<'a>(pub &'a [u8]);
 impl Text<'_> {
     /// Appends what `Display` shows. Nearly every text is shown as it is, and then this is one look and
     /// one copy.
+    #[inline]
     pub fn append_to(&self, out: &mut Vec<u8>) {
         if self.0.len() <= LOGGED_TEXT_MAX_BYTES && all_harmless(self.0) {
             out.extend_from_slice(self.0);
         } else {
-            // Writing into memory cannot fail.
-            let _ = write!(out, "{self}");
+            self.append_escaped_to(out);
         }
+    }
+
+    #[cold]
+    fn append_escaped_to(&self, out: &mut Vec<u8>) {
+        // Writing into memory cannot fail.
+        let _ = write!(out, "{self}");
     }
 }
 
