@@ -41,6 +41,8 @@ pub struct Lines {
     lost: u64,
     /// The time of the turn, in which the clock is not read again.
     turn: Option<SystemTime>,
+    /// That time as text, empty until the turn's first line.
+    stamp: Vec<u8>,
     /// How a line of traffic begins in this turn, up to the peer: what came from it and went to it bears
     /// the same time, level and name, often a hundred times over.
     head: Vec<u8>,
@@ -102,7 +104,14 @@ pub fn of_others() -> MutexGuard<'static, Lines> {
 impl Lines {
     /// None yet.
     pub const fn new() -> Self {
-        Self { text: Vec::new(), lost: 0, turn: None, head: Vec::new(), head_of: None }
+        Self {
+            text: Vec::new(),
+            lost: 0,
+            turn: None,
+            stamp: Vec::new(),
+            head: Vec::new(),
+            head_of: None,
+        }
     }
 
     /// Whether there is nothing to tell, not even of a loss.
@@ -118,6 +127,7 @@ impl Lines {
     /// Lines are of this moment until the turn ends.
     pub fn turn_begins(&mut self, now: SystemTime) {
         self.turn = Some(now);
+        self.stamp.clear();
         self.head_of = None;
     }
 
@@ -143,7 +153,9 @@ impl Lines {
         if !self.has_room() {
             return;
         }
-        write_head(&mut self.text, self.turn, level);
+        self.stamp();
+        self.text.extend_from_slice(&self.stamp);
+        self.text.extend_from_slice(&level_word(level));
         let start = self.text.len();
         // Writing into memory cannot fail.
         let _ = self.text.write_fmt(*message);
@@ -173,11 +185,22 @@ impl Lines {
     /// Once for each peer and turn; outside a turn for each line, as its time is another.
     #[cold]
     fn make_head(&mut self, peer: &Peer) {
+        self.stamp();
         self.head.clear();
-        write_head(&mut self.head, self.turn, Level::Info);
+        self.head.extend_from_slice(&self.stamp);
+        self.head.extend_from_slice(&level_word(Level::Info));
         // Writing into memory cannot fail.
         let _ = write!(self.head, "{peer}");
         self.head_of = self.turn.map(|_| *peer);
+    }
+
+    /// Sees to it that the stamp is that of a line said now.
+    fn stamp(&mut self) {
+        if self.turn.is_none() || self.stamp.is_empty() {
+            self.stamp.clear();
+            let moment = self.turn.unwrap_or_else(SystemTime::now);
+            write_utc(&mut self.stamp, unix_nanos(moment));
+        }
     }
 
     fn has_room(&mut self) -> bool {
@@ -187,11 +210,15 @@ impl Lines {
     }
 }
 
-/// Appends how a line begins: a time, that of the turn or else now, and the level.
-pub fn write_head(out: &mut Vec<u8>, turn: Option<SystemTime>, level: Level) {
-    write_utc(out, unix_nanos(turn.unwrap_or_else(SystemTime::now)));
-    // Writing into memory cannot fail.
-    let _ = write!(out, " {level:5} ");
+/// A level as it stands between time and message, of one width for all.
+fn level_word(level: Level) -> [u8; 7] {
+    *match level {
+        Level::Error => b" ERROR ",
+        Level::Warn => b" WARN  ",
+        Level::Info => b" INFO  ",
+        Level::Debug => b" DEBUG ",
+        Level::Trace => b" TRACE ",
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use log::Level;
 
-use super::lines::write_head;
+use super::lines::Lines;
 use super::{Destination, LOG_BATCH_BYTES};
 
 /// Whole lines to be written.
@@ -115,10 +115,10 @@ impl Writer {
         if lost == 0 {
             return Ok(());
         }
-        let mut line = Vec::new();
-        write_head(&mut line, None, Level::Warn);
-        writeln!(line, "{lost} lines are missing here: the log was too slow or full")?;
-        let result = self.write_lines(&line);
+        let mut said = Lines::new();
+        let words = format_args!("{lost} lines are missing here: the log was too slow or full");
+        said.push(Level::Warn, &words);
+        let result = self.write_lines(&said.take(Vec::new()).0);
         if self.lost > 0 {
             // Not this line is missing, but still those of which it would have told.
             self.lost = lost;
