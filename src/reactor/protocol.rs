@@ -127,14 +127,14 @@ const V4_TEXT_BYTES: usize = 21;
 /// Writes an IPv4 address and port as the standard library does, at a fifth of its cost: a log may name
 /// each connection in every turn.
 fn write_v4(f: &mut fmt::Formatter<'_>, address: SocketAddrV4) -> fmt::Result {
-    let [a, b, c, d] = address.ip().octets().map(u16::from);
+    let [first, second, third, fourth] = address.ip().octets().map(u16::from);
     let mut text = [0; V4_TEXT_BYTES];
     let mut free = text.iter_mut().rev();
     // From the end, as the digits come: each number with what stands after it.
     let dot = Some(b'.');
-    for (mut number, after) in
-        [(address.port(), None), (d, Some(b':')), (c, dot), (b, dot), (a, dot)]
-    {
+    let numbers =
+        [(address.port(), None), (fourth, Some(b':')), (third, dot), (second, dot), (first, dot)];
+    for (mut number, after) in numbers {
         if let Some(after) = after
             && let Some(place) = free.next()
         {

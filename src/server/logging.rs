@@ -7,6 +7,9 @@
 //! and the slower the disk, the larger the batches. When lines come faster than they can be written, they
 //! are dropped and counted, and the log says so itself.
 //!
+//! A line bears the time of its turn, to the microsecond: the clock is read once a turn, and so its text is
+//! made once too. Only a line that is said after the turn's end has a time of its own.
+//!
 //! `log` and `fern` decide what is a line and where it goes. The two lines that every command costs, what
 //! came and what went, have a door of their own into the same buffer: [`received`] and [`sent`].
 //!

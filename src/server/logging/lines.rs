@@ -300,7 +300,7 @@ mod tests {
         let (sink, mut others) = (Sink::at_home(), Lines::new());
         let record = log::Record::builder().level(Level::Info).args(format_args!("hello")).build();
         log::Log::log(&sink, &record);
-        assert!(with_lines(|lines| taken(lines)).ends_with(" INFO  hello\n"));
+        assert!(with_lines(taken).ends_with(" INFO  hello\n"));
         std::thread::spawn(move || {
             let record = log::Record::builder().args(format_args!("from afar")).build();
             log::Log::log(&sink, &record);

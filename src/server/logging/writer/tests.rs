@@ -93,11 +93,11 @@ fn no_half_line_stays_when_a_batch_is_cut_anywhere() {
     assert_eq!(writer.write(b"the next\n", 0), Ok(()));
     let text = first + &drain(&mut pipe);
     let lines: Vec<_> = text.split_inclusive('\n').collect();
-    let [whole @ .., missing, last] = lines.as_slice() else { panic!("{text}") };
+    let [whole @ .., missing, next] = lines.as_slice() else { panic!("{text}") };
     assert!(whole.iter().all(|whole| *whole == line));
     assert!(missing.contains(&format!(" {} lines are missing here", lost + 2)), "{missing}");
     assert_eq!(whole.len() as u64 + lost, 100_000);
-    assert_eq!(*last, "the next\n");
+    assert_eq!(*next, "the next\n");
 }
 
 #[test]
