@@ -17,6 +17,10 @@ pub trait Application: Sized + 'static {
     /// An event for the application itself has arrived.
     fn event_received(&mut self, _event: Self::Event, _io: &mut Io<Self>) {}
 
+    /// A turn begins, and the clock has been read for it. What had waited in the queues has not been
+    /// looked at yet.
+    fn turn_begin(&mut self, _io: &mut Io<Self>) {}
+
     /// Everything of this turn has been handled and nothing is written yet: the moment to hand on what
     /// the turn changed (links, logs, a journal), once, however much it was.
     fn turn_end(&mut self, _io: &mut Io<Self>) {}

@@ -149,6 +149,7 @@ impl<A: Application> Reactor<A> {
         // What was set up between two turns, before the first above all.
         self.settle_births();
         self.note(now);
+        self.app.turn_begin(&mut self.io);
         self.due();
         self.serve();
         self.io.told_after_turn_end = false;

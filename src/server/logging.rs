@@ -1,37 +1,48 @@
 //! The log: one line an event, written in batches by a thread of its own.
 //!
-//! `log` and `fern` decide what is a line and how it looks; a line ends up in a batch in memory. At the
-//! turn's end [`Log::hand_over`] asks the writing thread to take a batch that is old or large enough.
-//! That thread makes the system calls, so neither a slow disk nor a full pipe ever holds the loop; and
-//! it does nothing else, so neither holds a name look-up on the helper thread. When lines come faster
-//! than they can be written, they are dropped and counted, and the log says so itself.
+//! Every line is appended to one buffer in memory ([`lines`]). At the turn's end [`Log::hand_over`]
+//! swaps that buffer for an empty one, when it is large or old enough, and sends it to the writing
+//! thread ([`writer`]), which makes the system calls: neither a slow disk nor a full pipe ever holds the
+//! loop. Two buffers go round, so nothing is allocated; while one is being written the other gathers,
+//! and the slower the disk, the larger the batches. When lines come faster than they can be written, they
+//! are dropped and counted, and the log says so itself.
+//!
+//! A line bears the time of its turn, to the microsecond: the clock is read once a turn, and so its text is
+//! made once too. Only a line that is said after the turn's end has a time of its own.
+//!
+//! `log` and `fern` decide what is a line and where it goes. The two lines that every command costs, what
+//! came and what went, have a door of their own into the same buffer: [`received`] and [`sent`].
+//!
+//! The file has no limit here: whoever keeps it long moves it away and sends SIGHUP, as logrotate does.
 
-use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+mod lines;
+mod text;
+mod writer;
+
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::unix_nanos;
 use crate::reactor::{Application, Io, Target};
-use crate::wire::time::write_utc;
+pub use lines::{LOG_WAITING_MAX_BYTES, received, sent, tells_traffic};
+use lines::{Sink, of_others, with_lines};
+pub use text::{LOGGED_TEXT_MAX_BYTES, Text};
+use writer::{Batch, Trouble, Writer};
 
 /// How long a line may wait for company before it is written.
 pub const LOG_DELAY: Duration = Duration::from_millis(50);
 
-/// A batch of this size is written at the next turn's end.
-pub const LOG_BATCH_BYTES: usize = 64 * 1024;
-
-/// What may wait to be written. Beyond it lines are dropped and counted.
-pub const LOG_WAITING_MAX_BYTES: usize = 4 * 1024 * 1024;
-
-/// The longest part of a foreign text that is logged.
-pub const LOGGED_TEXT_MAX_BYTES: usize = 512;
+/// A batch of this size is written at the next turn's end. Beside so large a write the waking of the thread
+/// is nothing, and the kernel takes it in large pieces, at less for each byte than a quarter of it.
+pub const LOG_BATCH_BYTES: usize = 256 * 1024;
 
 /// How long the end of the program waits for the last lines to be written.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One batch is being written or waits for it: there is no buffer for a second one.
+const BATCHES_MAX: usize = 1;
 
 /// What the log has delivered to the application, which hands it back to [`Log::event_received`].
 #[derive(Debug)]
@@ -49,44 +60,20 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// Lines on their way out, and what the loop and the writing thread tell each other.
-#[derive(Default)]
-struct Batch {
-    text: Vec<u8>,
-    lost: u64,
-    /// The thread shall write what has gathered.
-    wanted: bool,
-    /// The thread shall open the file anew before it does.
-    reopen: bool,
-    /// The thread is writing.
-    writing: bool,
-    /// What went wrong last, while it does.
-    trouble: Option<String>,
-}
-
-/// A batch that the loop fills and the writing thread empties.
-#[derive(Default)]
-struct Shared {
-    batch: Mutex<Batch>,
-    wanted: Condvar,
-    written: Condvar,
-}
-
-/// The file, as the writing thread holds it.
-struct Sink {
-    destination: Destination,
-    file: Option<File>,
-    /// The file is to be opened anew, which may take several attempts.
-    reopen: bool,
-}
-
 /// The loop's end of the log.
 pub struct Log {
-    shared: Arc<Shared>,
-    /// What will see to the lines that wait.
+    to_writer: SyncSender<Batch>,
+    /// Where the writing thread returns the buffer of each batch, empty.
+    returned: Receiver<Vec<u8>>,
+    /// The buffer that the next batch is swapped for. None while a batch is with the writing thread.
+    spare: Option<Vec<u8>>,
+    /// The next batch begins a new file.
+    reopen: bool,
     due: Due,
+    trouble: Trouble,
 }
 
+/// What will see to the lines that wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Due {
     NotYet,
@@ -96,59 +83,80 @@ enum Due {
 }
 
 impl Log {
-    /// Opens the destination and makes it the program's log, from `level` on. The error says what could
-    /// not be opened and why.
+    /// Opens the destination and makes it the program's log, from `level` on. To be called on the loop's
+    /// thread. The error says what could not be opened and why.
     pub fn start(destination: Destination, level: log::LevelFilter) -> Result<Self, String> {
-        let shared = Arc::<Shared>::default();
-        let mut sink = Sink { file: destination.open()?, destination, reopen: false };
-        let writer = Arc::clone(&shared);
-        let work = move || {
-            loop {
-                writer.write_when_wanted(&mut sink);
-            }
-        };
+        let writer = Writer::open(destination)?;
+        let (to_writer, batches) = sync_channel(BATCHES_MAX);
+        let (give_back, returned) = sync_channel(BATCHES_MAX);
+        let trouble = Trouble::default();
+        let told = Arc::clone(&trouble);
         thread::Builder::new()
             .name("log".to_owned())
-            .spawn(work)
+            .spawn(move || writer.run(&batches, &give_back, &told))
             .map_err(|e| format!("no thread can be had for the log: {e}"))?;
-
-        let format = |out: fern::FormatCallback<'_>,
-                      message: &fmt::Arguments<'_>,
-                      record: &log::Record<'_>| {
-            out.finish(format_args!("{:5} {message}", record.level()));
-        };
-        let lines = Arc::clone(&shared);
-        let take = move |record: &log::Record<'_>| lines.lock().push(record.args());
+        let sink: Box<dyn log::Log> = Box::new(Sink::at_home());
         fern::Dispatch::new()
             .level(level)
-            .format(format)
-            .chain(fern::Output::call(take))
+            .chain(sink)
             .apply()
             .map_err(|e| format!("the log cannot be set up: {e}"))?;
-        Ok(Self { shared, due: Due::NotYet })
+        Ok(Self {
+            to_writer,
+            returned,
+            spare: Some(Vec::new()),
+            reopen: false,
+            due: Due::NotYet,
+            trouble,
+        })
     }
 
     /// A log that no line ever comes to, for tests: there is one logger in a process.
     #[cfg(test)]
     pub(crate) fn nowhere() -> Self {
-        Self { shared: Arc::default(), due: Due::NotYet }
+        Self {
+            to_writer: sync_channel(BATCHES_MAX).0,
+            returned: sync_channel(BATCHES_MAX).1,
+            spare: None,
+            reopen: false,
+            due: Due::NotYet,
+            trouble: Trouble::default(),
+        }
     }
 
-    /// At the turn's end: lets the writing thread take what has waited long enough.
+    /// At the turn's start: until its end every line bears its time, so the clock is not read for each.
+    pub fn turn_begins(&self, now: SystemTime) {
+        with_lines(|lines| lines.turn_begins(now));
+    }
+
+    /// At the turn's end: sends off what is enough, or has waited long enough. While the batch before is
+    /// still being written it waits on, and is looked at again.
     pub fn hand_over<A: Application<Event: From<LogEvent>>>(&mut self, io: &mut Io<A>) {
-        let mut batch = self.shared.lock();
-        // What the thread has been asked for and not yet taken needs no second asking.
-        if batch.wanted || (batch.text.is_empty() && !batch.reopen) {
+        let waiting = with_lines(|lines| {
+            lines.turn_ends();
+            lines.take_in(&mut of_others());
+            (!lines.is_empty()).then_some(lines.len())
+        });
+        if waiting.is_none() && !self.reopen {
             return;
         }
-        let full = batch.text.len() >= LOG_BATCH_BYTES || batch.reopen;
-        if full || self.due == Due::Now {
-            batch.wanted = true;
-            self.shared.wanted.notify_one();
-            self.due = Due::NotYet;
-        } else if self.due == Due::NotYet {
-            io.call_later(LOG_DELAY, Target::Application, LogEvent::Due.into());
-            self.due = Due::Called;
+        if self.spare.is_none() {
+            self.spare = self.returned.try_recv().ok();
+        }
+        let large = waiting >= Some(LOG_BATCH_BYTES);
+        let enough = large || self.reopen || self.due == Due::Now;
+        match self.spare.take_if(|_| enough) {
+            Some(spare) => {
+                self.send(spare);
+                if self.due == Due::Now {
+                    self.due = Due::NotYet;
+                }
+            }
+            None if self.due != Due::Called => {
+                io.call_later(LOG_DELAY, Target::Application, LogEvent::Due.into());
+                self.due = Due::Called;
+            }
+            None => {}
         }
     }
 
@@ -160,177 +168,33 @@ impl Log {
     /// Opens the file anew before the next batch, for those who rotate it.
     pub fn reopen(&mut self) {
         log::info!("the log is opened anew, as SIGHUP asks");
-        self.shared.lock().reopen = true;
+        self.reopen = true;
     }
 
     /// Why the log is not being written as it should, if it is not.
     pub fn trouble(&self) -> Option<String> {
-        self.shared.lock().trouble.clone()
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has the last lines written, when the loop has ended. Waits for it, but not for ever.
-    pub fn last_words(&self) {
-        let mut batch = self.shared.lock();
-        batch.wanted = true;
-        self.shared.wanted.notify_one();
-        let unwritten = |batch: &mut Batch| batch.wanted || batch.writing;
-        // Whatever came of it, there is nobody left to tell.
-        drop(self.shared.written.wait_timeout_while(batch, LAST_WORDS_TIMEOUT, unwritten));
-    }
-}
-
-impl Shared {
-    /// A lock that a panicking thread held is as good as any other: the data are bytes.
-    fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The writing thread's work: sleeps until it is wanted, then writes what has gathered, once.
-    fn write_when_wanted(&self, sink: &mut Sink) {
-        let waited = self.wanted.wait_while(self.lock(), |batch| !batch.wanted);
-        let mut batch = waited.unwrap_or_else(PoisonError::into_inner);
-        let (text, lost) = (std::mem::take(&mut batch.text), std::mem::take(&mut batch.lost));
-        sink.reopen |= std::mem::take(&mut batch.reopen);
-        (batch.wanted, batch.writing) = (false, true);
-        drop(batch);
-
-        let result = sink.write(text, lost);
-
-        let mut batch = self.lock();
-        batch.writing = false;
-        batch.lost += result.lost;
-        batch.trouble = result.trouble;
-        self.written.notify_all();
-    }
-}
-
-impl Batch {
-    fn push(&mut self, message: &fmt::Arguments<'_>) {
-        if self.text.len() >= LOG_WAITING_MAX_BYTES {
-            self.lost += 1;
-            return;
-        }
-        write_utc(&mut self.text, unix_nanos(SystemTime::now()));
-        self.text.push(b' ');
-        let start = self.text.len();
-        // Writing into memory cannot fail.
-        let _ = self.text.write_fmt(*message);
-        // A second guard: whatever a message held, it is one line.
-        let line = self.text.get_mut(start..).unwrap_or_default();
-        if line.iter().fold(0, |found, byte| found | u8::from(*byte < b' ')) != 0 {
-            line.iter_mut().filter(|byte| **byte < b' ').for_each(|byte| *byte = b'?');
-        }
-        self.text.push(b'\n');
-    }
-}
-
-impl Destination {
-    fn open(&self) -> Result<Option<File>, String> {
-        let Self::File(path) = self else { return Ok(None) };
-        let opened = OpenOptions::new().create(true).append(true).open(path);
-        opened.map(Some).map_err(|e| format!("cannot open the log {}: {e}", path.display()))
-    }
-}
-
-/// What came of writing a batch.
-struct Written {
-    /// Lines that are lost, those of earlier batches included.
-    lost: u64,
-    trouble: Option<String>,
-}
-
-impl Sink {
-    /// Writes a batch. On an error its lines are lost, and counted.
-    fn write(&mut self, mut text: Vec<u8>, lost: u64) -> Written {
-        if lost > 0 {
-            let mut said = Batch::default();
-            said.push(&format_args!(
-                "WARN  {lost} lines are missing here: the log was too slow or full"
-            ));
-            text.extend_from_slice(&said.text);
-        }
-        let reopened = self.reopen_if_asked();
-        let written = match &mut self.file {
-            Some(file) => file.write_all(&text),
-            None => io::stderr().write_all(&text),
+    /// Has the loop's last lines written, when it has ended. Waits for it, but not for ever.
+    pub fn last_words(&mut self) {
+        let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
+        let wait = || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.returned.recv_timeout(left).ok()
         };
-        match written {
-            Ok(()) => Written { lost: 0, trouble: reopened.err() },
-            Err(e) => {
-                let lines = text.split(|byte| *byte == b'\n').count().saturating_sub(1);
-                // The line that says what was lost before is no loss itself.
-                let lines = lines - usize::from(lost > 0);
-                let lost = lost + u64::try_from(lines).unwrap_or(u64::MAX);
-                Written { lost, trouble: Some(format!("the log cannot be written: {e}")) }
-            }
-        }
+        // A buffer comes back when its batch is written.
+        let Some(spare) = self.spare.take().or_else(wait) else { return };
+        self.send(spare);
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Whatever comes of it, there is nobody left to tell.
+        drop(self.returned.recv_timeout(left));
     }
 
-    /// When the file cannot be opened, the old one goes on being written, and the next batch tries again.
-    fn reopen_if_asked(&mut self) -> Result<(), String> {
-        if !self.reopen {
-            return Ok(());
-        }
-        if let Some(file) = self.destination.open()? {
-            self.file = Some(file);
-        }
-        self.reopen = false;
-        Ok(())
+    /// Sends what has gathered. There is room for it: its buffer's `spare` was not with the thread.
+    fn send(&mut self, spare: Vec<u8>) {
+        let (text, lost) = with_lines(|lines| lines.take(spare));
+        let reopen = std::mem::take(&mut self.reopen);
+        drop(self.to_writer.try_send(Batch { text, lost, reopen }));
     }
 }
-
-/// Foreign bytes as a log shows them: on one line, whatever they hold. Control characters, those that
-/// change the direction of text, bytes that are no UTF-8 and the backslash are escaped, so nobody can
-/// forge a line or hide one; a long text is cut with its length.
-pub struct Text<'a>(pub &'a [u8]);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.get(..LOGGED_TEXT_MAX_BYTES).unwrap_or(self.0);
-        match std::str::from_utf8(shown) {
-            // Nearly every line, so it is looked at in one sweep without a branch for each byte.
-            Ok(text) if all_harmless(shown) => f.write_str(text)?,
-            _ => {
-                for chunk in shown.utf8_chunks() {
-                    write_escaped(f, chunk.valid())?;
-                    for byte in chunk.invalid() {
-                        write!(f, "\\x{byte:02x}")?;
-                    }
-                }
-            }
-        }
-        if shown.len() < self.0.len() {
-            write!(f, "... ({} bytes)", self.0.len())?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether these are printable ASCII other than the backslash.
-fn all_harmless(bytes: &[u8]) -> bool {
-    let harmful = |byte: u8| byte.wrapping_sub(b' ') > b'~' - b' ' || byte == b'\\';
-    bytes.iter().fold(0, |found, byte| found | u8::from(harmful(*byte))) == 0
-}
-
-fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    for character in text.chars() {
-        match character {
-            '\n' => f.write_str("\\n")?,
-            '\r' => f.write_str("\\r")?,
-            '\t' => f.write_str("\\t")?,
-            '\\' => f.write_str("\\\\")?,
-            c if c.is_control() || misleads(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-            c => f.write_char(c)?,
-        }
-    }
-    Ok(())
-}
-
-/// Separators of lines, marks of direction and invisible characters (Unicode UAX #9, TR #36).
-fn misleads(character: char) -> bool {
-    matches!(character,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-#[cfg(test)]
-mod tests;

@@ -132,6 +132,10 @@ impl Application for Server {
         }
     }
 
+    fn turn_begin(&mut self, io: &mut Io<Self>) {
+        self.log.turn_begins(io.wall_clock());
+    }
+
     /// What the turn changed goes to the journal and to the neighbours, once, however many lines brought
     /// it; then the turn's log lines go to the log's thread.
     fn turn_end(&mut self, io: &mut Io<Self>) {

@@ -314,13 +314,13 @@ fn a_log_that_nobody_reads_blocks_nothing() {
         || -> Option<serde_json::Value> { serde_json::from_str(&control(&socket, "STATUS")?).ok() };
     eventually("Left answers", status);
 
-    // Ten megabytes of log, more than may wait.
+    // Twenty-four megabytes of log, more than may wait.
     let address = eventually("Left listens", || {
         let addresses = ["127.0.0.1", "::1"].map(|ip| (ip, herd.port("Left")));
         addresses.into_iter().find_map(|address| std::net::TcpStream::connect(address).ok())
     });
     let mut client = Client::over(address);
-    for round in 0..100 {
+    for round in 0..250 {
         let id = "x".repeat(400);
         let said: Vec<_> = (0..100).map(|n| format!("IAMAT {id}-{n} +1-1 {round}\n")).collect();
         client.send(said.concat());

@@ -10,7 +10,7 @@ use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{Ctx, Peer, Token};
 use crate::server::Server;
-use crate::server::logging::Text;
+use crate::server::logging::{self, Text};
 use crate::server::places::Asker;
 use crate::server::replies::Replies;
 use crate::wire::command::{
@@ -58,7 +58,9 @@ impl Talk {
         now: Nanos,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
-        log::info!("{} > {}", peer(me, cx), Text(line));
+        if logging::tells_traffic() {
+            logging::received(peer(me, cx), line);
+        }
         let first = !std::mem::replace(&mut self.spoken, true);
         match parse_command(line) {
             Some(Command::IAmAt(said)) => self.i_am_at(me, line, &said, now, cx),
@@ -260,5 +262,7 @@ pub(super) fn peer(me: Token, cx: &Ctx<'_, Server>) -> Peer {
 }
 
 fn log_reply(me: Token, text: &[u8], cx: &Ctx<'_, Server>) {
-    log::info!("{} < {}", peer(me, cx), Text(text.strip_suffix(b"\n").unwrap_or(text)));
+    if logging::tells_traffic() {
+        logging::sent(peer(me, cx), text);
+    }
 }

@@ -59,6 +59,10 @@ impl Application for StandIn {
         }
     }
 
+    fn turn_begin(&mut self, io: &mut Io<Self>) {
+        self.log.turn_begins(io.wall_clock());
+    }
+
     fn turn_end(&mut self, io: &mut Io<Self>) {
         self.log.hand_over(io);
     }
@@ -117,8 +121,8 @@ impl StandIn {
     }
 
     /// Its log, for the last lines.
-    pub fn log(&self) -> &Log {
-        &self.log
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.log
     }
 }
 
