@@ -92,6 +92,44 @@ pub fn has_peer_word(line: &[u8]) -> bool {
     matches!(word, Some(b"AT" | b"MARK" | b"HERE" | b"HELLO" | b"RESUME"))
 }
 
+/// The texts of an AT line, apart but not read.
+///
+/// Most of what reading a line costs is its numbers; a line that came before, by another way, is known
+/// by its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtFields<'a> {
+    server: &'a [u8],
+    difference: &'a [u8],
+    /// Who: any bytes without white space.
+    pub client: &'a [u8],
+    location: &'a [u8],
+    time: &'a [u8],
+}
+
+impl<'a> AtFields<'a> {
+    /// Takes an AT line, without its LF, apart; `None` for what cannot be one.
+    pub fn split(line: &'a [u8]) -> Option<AtFields<'a>> {
+        let (server, fields) = split_server(line.strip_prefix(b"AT ")?)?;
+        let (difference, fields) = split_field(fields)?;
+        let (client, fields) = split_field(fields)?;
+        let (location, time) = split_field(fields)?;
+        Some(AtFields { server, difference, client, location, time })
+    }
+
+    /// Reads the texts; `None` for nonsense.
+    pub fn read(self) -> Option<AtLine<'a>> {
+        Some(AtLine {
+            server: self.server,
+            difference: parse_difference(self.difference)?,
+            client: self.client,
+            location: parse_location(self.location)?,
+            location_text: self.location,
+            time: parse_time(self.time)?,
+            time_text: self.time,
+        })
+    }
+}
+
 /// Reads a line of a link, without its LF; `None` for nonsense.
 pub fn parse_peer_line(line: &[u8]) -> Option<PeerLine<'_>> {
     let (word, fields) = split_field(line)?;
@@ -116,19 +154,7 @@ pub fn parse_peer_line(line: &[u8]) -> Option<PeerLine<'_>> {
 
 /// Reads an AT line, without its LF, exactly as [`write_at`] writes it.
 pub fn parse_at(line: &[u8]) -> Option<AtLine<'_>> {
-    let (server, fields) = split_server(line.strip_prefix(b"AT ")?)?;
-    let (difference, fields) = split_field(fields)?;
-    let (client, fields) = split_field(fields)?;
-    let (location_text, time_text) = split_field(fields)?;
-    Some(AtLine {
-        server,
-        difference: parse_difference(difference)?,
-        client,
-        location: parse_location(location_text)?,
-        location_text,
-        time: parse_time(time_text)?,
-        time_text,
-    })
+    AtFields::split(line)?.read()
 }
 
 /// Appends an AT line without an LF, since that is how a record is kept: the LF belongs to the
