@@ -169,3 +169,6 @@ impl Server {
 fn name(herd: &Herd, id: NeighbourId) -> &str {
     herd.neighbour_server(id).map_or("", |server| &server.name)
 }
+
+#[cfg(test)]
+mod tests;
