@@ -61,14 +61,7 @@ impl Kept {
 
     /// The record gives way to another one of its client.
     pub fn replace(&mut self, record: &Record<'_>, learned_from: Option<NeighbourId>) {
-        if let Line::Long(held) = &mut self.line
-            && held.len() == record.line.len()
-        {
-            // A client's lines are nearly always of one length, and then no memory is asked for.
-            held.copy_from_slice(record.line);
-        } else {
-            self.line = Line::new(record.line);
-        }
+        self.line.replace(record.line);
         (self.client_time, self.client_time_high) = split(record.client_time);
         (self.server_time, self.server_time_high) = split(record.server_time);
         self.layout = record.layout;
@@ -85,6 +78,22 @@ impl Line {
                 Line::Inline { length, bytes }
             }
             _ => Line::Long(line.into()),
+        }
+    }
+
+    /// In place wherever it fits: a client's lines are nearly always of one length.
+    fn replace(&mut self, line: &[u8]) {
+        match self {
+            Line::Inline { length, bytes } if line.len() <= INLINE_BYTES => {
+                if let (Ok(now), Some(place)) =
+                    (u8::try_from(line.len()), bytes.get_mut(..line.len()))
+                {
+                    place.copy_from_slice(line);
+                    *length = now;
+                }
+            }
+            Line::Long(held) if held.len() == line.len() => held.copy_from_slice(line),
+            _ => *self = Line::new(line),
         }
     }
 
