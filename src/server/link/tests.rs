@@ -1,6 +1,6 @@
 //! Tests of what a turn puts on a link, with a neighbour that is a plain socket.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::server::{Server, alone};
 use crate::wire::command::{Command, parse_command};
 
 /// A server whose one link is up, and the other end of that link.
-fn linked() -> (Reactor<Server>, TcpStream) {
+fn linked() -> (Reactor<Server>, BufReader<TcpStream>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let text = format!("Solo 127.0.0.1:1 Other\nOther 127.0.0.1:{port}\n");
@@ -33,6 +33,7 @@ fn linked() -> (Reactor<Server>, TcpStream) {
         assert!(Instant::now() < deadline, "the link does not come up");
         turn(&mut reactor);
     }
+    let mut other = BufReader::new(other);
     assert_eq!(line(&mut other), "HELLO 1 Solo 0000000000000001");
     (reactor, other)
 }
@@ -42,9 +43,10 @@ fn turn(reactor: &mut Reactor<Server>) {
     reactor.advance(Now::read());
 }
 
-fn line(other: &mut TcpStream) -> String {
-    let bytes = other.bytes().map(Result::unwrap).take_while(|byte| *byte != b'\n');
-    String::from_utf8(bytes.collect()).unwrap()
+fn line(other: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    other.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
 }
 
 #[test]
