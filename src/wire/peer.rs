@@ -14,8 +14,8 @@
 //! | dialler | `MARK 43` | all changes up to here have been sent; repeated as a heartbeat |
 //! | listener | `HERE 43` | the last mark taken in; repeated as a heartbeat |
 //!
-//! These lines are read strictly, as this file writes them: fields apart by exactly one space. A
-//! record is kept and compared byte for byte, so there must not be two ways to write one.
+//! These lines are read strictly, as this file writes them, fields apart by exactly one space: a record
+//! is kept and compared byte for byte, so there must not be two ways to write one.
 
 use super::decimal::{parse_u64, write_integer};
 use super::line::LINE_MAX_BYTES;
@@ -92,15 +92,12 @@ pub fn has_peer_word(line: &[u8]) -> bool {
     matches!(word, Some(b"AT" | b"MARK" | b"HERE" | b"HELLO" | b"RESUME"))
 }
 
-/// The texts of an AT line, apart but not read.
-///
-/// Most of what reading a line costs is its numbers; a line that came before, by another way, is known
-/// by its bytes.
+/// The texts of an AT line, apart but not read: a line that came before need not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtFields<'a> {
     server: &'a [u8],
     difference: &'a [u8],
-    /// Who: any bytes without white space.
+    /// Who.
     pub client: &'a [u8],
     location: &'a [u8],
     time: &'a [u8],
@@ -319,8 +316,7 @@ mod tests {
 
     #[test]
     fn the_longest_at_line_fits_the_longest_line_of_a_link() {
-        let rest = b" +0+0 0";
-        let client = vec![b'c'; LINE_MAX_BYTES - b"IAMAT ".len() - rest.len()];
+        let client = vec![b'c'; LINE_MAX_BYTES - b"IAMAT  +0+0 0".len()];
         let server = [b's'; SERVER_NAME_MAX_BYTES];
         let mut line = Vec::new();
         let widest = -9_999_999_999_999_999_999_999;
