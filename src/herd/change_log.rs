@@ -123,7 +123,7 @@ impl ChangeLog {
 }
 
 /// Gives memory back when a list has become much shorter than it was.
-pub(super) fn give_back<T>(list: &mut Vec<T>) {
+fn give_back<T>(list: &mut Vec<T>) {
     if list.capacity() > 4 * list.len() + SPARE_PLACES {
         list.shrink_to(2 * list.len());
     }

@@ -17,7 +17,8 @@ use super::store::Merged;
 use super::topology::ServerId;
 use super::{CatchUp, Herd};
 use crate::wire::peer::{
-    LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here, write_mark, write_resume,
+    AtFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here, write_mark,
+    write_resume,
 };
 
 pub use fault::{Nonsense, Refusal};
@@ -326,30 +327,45 @@ impl Herd {
         id: NeighbourId,
         line: &[u8],
     ) -> Result<Taken, Nonsense> {
+        if let Some(fields) = AtFields::split(line) {
+            return self.record_received(id, line, fields);
+        }
         match parse_peer_line(line).ok_or(Nonsense::Syntax)? {
-            PeerLine::At(at) => {
-                if self.topology.by_name(at.server).is_none() {
-                    let name = String::from_utf8_lossy(at.server).into_owned();
-                    return Err(Nonsense::UnknownServer(name));
-                }
-                let record = Record::new(line, &at).ok_or(Nonsense::Syntax)?;
-                match self.store.merge(record, Some(id)) {
-                    Merged::New | Merged::Changed => Ok(Taken::Changed),
-                    Merged::Kept | Merged::TooOld => Ok(Taken::Kept),
-                    Merged::Full => {
-                        self.turned_away += 1;
-                        Ok(Taken::Full)
-                    }
-                }
-            }
             PeerLine::Mark(mark) => {
                 if let Some(neighbour) = self.neighbours.get_mut(id.index()) {
                     neighbour.taken_in = neighbour.taken_in.max(mark);
                 }
                 Ok(Taken::Mark)
             }
-            PeerLine::Here(_) | PeerLine::Hello { .. } | PeerLine::Resume { .. } => {
-                Err(Nonsense::OutOfPlace)
+            PeerLine::Here(_)
+            | PeerLine::Hello { .. }
+            | PeerLine::Resume { .. }
+            | PeerLine::At(_) => Err(Nonsense::OutOfPlace),
+        }
+    }
+
+    fn record_received(
+        &mut self,
+        id: NeighbourId,
+        line: &[u8],
+        fields: AtFields<'_>,
+    ) -> Result<Taken, Nonsense> {
+        let (topology, mut nonsense) = (&self.topology, Nonsense::Syntax);
+        let merged = self.store.merge_line((line, fields.client), Some(id), || {
+            let at = fields.read()?;
+            if topology.by_name(at.server).is_none() {
+                let name = String::from_utf8_lossy(at.server).into_owned();
+                nonsense = Nonsense::UnknownServer(name);
+                return None;
+            }
+            Record::new(line, &at)
+        });
+        match merged.ok_or(nonsense)? {
+            Merged::New | Merged::Changed => Ok(Taken::Changed),
+            Merged::Kept | Merged::TooOld => Ok(Taken::Kept),
+            Merged::Full => {
+                self.turned_away += 1;
+                Ok(Taken::Full)
             }
         }
     }

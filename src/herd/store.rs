@@ -3,18 +3,22 @@
 //! It owns the records, the index from client to record, and the change log. It changes by merging,
 //! after which each client has its greatest record and the last place in the order of changes, and by
 //! forgetting, which is no change that a cursor sees. Links and journals read it through cursors, which
-//! are plain numbers. A client costs 150 to 180 bytes beside its line, and an update that brings nothing
-//! new allocates nothing.
+//! are plain numbers. A client costs 100 to 200 bytes beside its line, and an update of one that is known
+//! allocates nothing.
 
 mod index;
+mod kept;
+mod slots;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::change_log::{ChangeLog, Entry, give_back};
+use super::change_log::{ChangeLog, Entry};
 use super::links::NeighbourId;
-use super::record::{Layout, Record};
+use super::record::Record;
 use crate::wire::time::Nanos;
-use index::Index;
+use index::{FREE, Index, Vacancy};
+use kept::Kept;
+use slots::Slots;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +44,13 @@ pub struct Change<'a> {
     pub learned_from: Option<NeighbourId>,
 }
 
-/// A record with its place in the order of changes. There is one for each client.
-#[derive(Debug)]
-struct Kept {
-    line: Box<[u8]>,
-    client_time: Nanos,
-    server_time: Nanos,
-    /// The number of the change that brought it. The log's entry with this number is the live one.
-    change: u64,
-    layout: Layout,
-    learned_from: Option<NeighbourId>,
-}
-
 /// All records, by client and by order of change.
 #[derive(Debug)]
 pub struct Store {
-    kept: Vec<Kept>,
+    kept: Slots<Kept>,
+    /// By slot, the number of the change that brought the record: the log's entry with this number is
+    /// the live one. Apart from the records, since the log's sweep asks for these alone, at random.
+    newest: Slots<u64>,
     index: Index,
     /// Keyed at random, so that nobody can choose clients that all fall together.
     hasher: RandomState,
@@ -74,7 +69,8 @@ impl Store {
     /// Nothing yet, and never more than `max_clients`.
     pub fn new(max_clients: usize) -> Store {
         Store {
-            kept: Vec::new(),
+            kept: Slots::new(),
+            newest: Slots::new(),
             index: Index::default(),
             hasher: RandomState::new(),
             log: ChangeLog::default(),
@@ -92,7 +88,7 @@ impl Store {
 
     /// Whether no client is known yet.
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.kept.len() == 0
     }
 
     /// The length of all AT lines together, without their LFs.
@@ -102,9 +98,7 @@ impl Store {
 
     /// The record of a client.
     pub fn get(&self, client: &[u8]) -> Option<Record<'_>> {
-        let found =
-            self.index.find(self.hasher.hash_one(client), |slot| is_at(&self.kept, slot, client));
-        let record = self.kept.get(found.ok()? as usize)?.record();
+        let record = self.kept.get(self.find(client).ok()? as usize)?.record();
         (!self.is_due(&record)).then_some(record)
     }
 
@@ -115,7 +109,30 @@ impl Store {
         if self.is_due(&record) {
             return Merged::TooOld;
         }
-        self.put(record, learned_from, |held| record.wins_over(held))
+        let found = self.find(record.client());
+        self.put(found, record, learned_from, |held| record.wins_over(held))
+    }
+
+    /// [`merge`](Self::merge) for a line whose record is not read yet, and need not be if the line is
+    /// held already: in a ring a third of all lines come a second time, by the other way. `None` when
+    /// `read` finds no record in it.
+    pub fn merge_line<'a>(
+        &mut self,
+        (line, client): (&[u8], &[u8]),
+        learned_from: Option<NeighbourId>,
+        read: impl FnOnce() -> Option<Record<'a>>,
+    ) -> Option<Merged> {
+        let found = self.find(client);
+        if let Ok(slot) = found
+            && self.kept.get(slot as usize).is_some_and(|kept| kept.record().line == line)
+        {
+            return Some(Merged::Kept);
+        }
+        let record = read()?;
+        if self.is_due(&record) {
+            return Some(Merged::TooOld);
+        }
+        Some(self.put(found, record, learned_from, |held| record.wins_over(held)))
     }
 
     /// Takes in what a client of this server says itself, if its time is later than the one held.
@@ -123,7 +140,8 @@ impl Store {
     /// Not the full order of records: a repeat that happens to reach a server whose clock is behind
     /// would win by it, and travel. A repeated report is answered but changes nothing.
     pub fn report(&mut self, record: Record<'_>) -> Merged {
-        self.put(record, None, |held| record.client_time > held.client_time)
+        let found = self.find(record.client());
+        self.put(found, record, None, |held| record.client_time > held.client_time)
     }
 
     /// The number of the newest change; 0 before the first.
@@ -137,10 +155,10 @@ impl Store {
     /// reader that counts its steps has a bound on its work, however many of those lie in between.
     pub fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (u64, Option<Change<'_>>)> {
         self.log.after(cursor).map(|entry| {
-            let kept =
-                self.kept.get(entry.slot as usize).filter(|kept| kept.change == entry.number);
-            let change =
-                kept.map(|kept| Change { record: kept.record(), learned_from: kept.learned_from });
+            let kept = is_live(&self.newest, entry).then(|| self.kept.get(entry.slot as usize));
+            let change = kept
+                .flatten()
+                .map(|kept| Change { record: kept.record(), learned_from: kept.learned_from });
             (entry.number, change.filter(|change| !self.is_due(&change.record)))
         })
     }
@@ -184,15 +202,20 @@ impl Store {
         record.server_time < self.horizon
     }
 
+    /// The slot of a client, or where the index would put it.
+    fn find(&self, client: &[u8]) -> Result<u32, Vacancy> {
+        self.index.find(self.hash(client), |slot| is_at(&self.kept, slot, client))
+    }
+
+    /// Takes in a record of the client that was `found`.
     fn put(
         &mut self,
+        found: Result<u32, Vacancy>,
         record: Record<'_>,
         learned_from: Option<NeighbourId>,
         wins_over: impl FnOnce(&Record<'_>) -> bool,
     ) -> Merged {
-        let client = record.client();
-        let hash = self.hasher.hash_one(client);
-        let (slot, merged) = match self.index.find(hash, |slot| is_at(&self.kept, slot, client)) {
+        let (slot, merged) = match found {
             Ok(slot) => {
                 let Some(kept) = self.kept.get_mut(slot as usize) else { return Merged::Kept };
                 let held = kept.record();
@@ -200,24 +223,26 @@ impl Store {
                 if held.server_time >= self.horizon && !wins_over(&held) {
                     return Merged::Kept;
                 }
-                self.line_bytes -= kept.line.len();
+                self.line_bytes -= held.line.len();
                 kept.replace(&record, learned_from);
                 (slot, Merged::Changed)
             }
             Err(vacancy) => {
                 let room = self.kept.len() < self.max_clients;
-                let Some(slot) = u32::try_from(self.kept.len()).ok().filter(|_| room) else {
+                let slot = u32::try_from(self.kept.len()).ok();
+                let Some(slot) = slot.filter(|slot| room && *slot != FREE) else {
                     return Merged::Full;
                 };
                 self.index.insert(vacancy, slot);
                 self.kept.push(Kept::new(&record, learned_from));
+                self.newest.push(0);
                 (slot, Merged::New)
             }
         };
         self.line_bytes += record.line.len();
         let number = self.log.append(slot);
-        if let Some(kept) = self.kept.get_mut(slot as usize) {
-            kept.change = number;
+        if let Some(newest) = self.newest.get_mut(slot as usize) {
+            *newest = number;
         }
         self.sweep_log();
         merged
@@ -226,59 +251,42 @@ impl Store {
     /// Gives up the record in a slot; the last one takes its place, so that there are no holes.
     fn remove(&mut self, slot: usize) {
         let (Some(kept), Ok(place)) = (self.kept.get(slot), u32::try_from(slot)) else { return };
-        let (all, hasher) = (&self.kept, &self.hasher);
-        let hash = hasher.hash_one(kept.record().client());
-        self.index.remove(hash, place, |slot| {
-            all.get(slot as usize).map_or(0, |kept| hasher.hash_one(kept.record().client()))
-        });
-        let removed = self.kept.swap_remove(slot);
-        self.line_bytes -= removed.line.len();
+        let hash = self.hash(kept.record().client());
+        self.line_bytes -= kept.record().line.len();
+        self.index.remove(hash, place);
+        self.kept.swap_remove(slot);
+        self.newest.swap_remove(slot);
         // Where the moved record stood is now beyond the end.
-        if let (Some(moved), Ok(from)) = (self.kept.get(slot), u32::try_from(self.kept.len())) {
-            let hash = self.hasher.hash_one(moved.record().client());
-            self.index.relocate(hash, from, place);
-            self.log.relocate(moved.change, place);
+        if let (Some(moved), Some(newest), Ok(from)) =
+            (self.kept.get(slot), self.newest.get(slot), u32::try_from(self.kept.len()))
+        {
+            self.index.relocate(self.hash(moved.record().client()), from, place);
+            self.log.relocate(*newest, place);
         }
-        give_back(&mut self.kept);
         self.sweep_log();
     }
 
     fn sweep_log(&mut self) {
-        let kept = &self.kept;
-        self.log.sweep(kept.len(), |Entry { number, slot }| {
-            kept.get(slot as usize).is_some_and(|kept| kept.change == number)
-        });
+        let newest = &self.newest;
+        self.log.sweep(newest.len(), |entry| is_live(newest, entry));
+    }
+
+    /// The bytes alone: their number adds nothing to the hash of a whole key.
+    fn hash(&self, client: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(client);
+        hasher.finish()
     }
 }
 
 /// Whether the record in a slot is that of `client`.
-fn is_at(kept: &[Kept], slot: u32, client: &[u8]) -> bool {
+fn is_at(kept: &Slots<Kept>, slot: u32, client: &[u8]) -> bool {
     kept.get(slot as usize).is_some_and(|kept| kept.record().client() == client)
 }
 
-impl Kept {
-    fn new(record: &Record<'_>, learned_from: Option<NeighbourId>) -> Kept {
-        let &Record { line, layout, client_time, server_time } = record;
-        Kept { line: line.into(), client_time, server_time, change: 0, layout, learned_from }
-    }
-
-    fn record(&self) -> Record<'_> {
-        let &Kept { ref line, client_time, server_time, layout, .. } = self;
-        Record { line, layout, client_time, server_time }
-    }
-
-    fn replace(&mut self, record: &Record<'_>, learned_from: Option<NeighbourId>) {
-        // A client's lines are nearly always of one length, and then no memory is asked for.
-        if self.line.len() == record.line.len() {
-            self.line.copy_from_slice(record.line);
-        } else {
-            self.line = record.line.into();
-        }
-        self.client_time = record.client_time;
-        self.server_time = record.server_time;
-        self.layout = record.layout;
-        self.learned_from = learned_from;
-    }
+/// Whether an entry of the log is the newest of its client.
+fn is_live(newest: &Slots<u64>, Entry { number, slot }: Entry) -> bool {
+    newest.get(slot as usize) == Some(&number)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@
 
 mod file;
 mod found;
+mod hold;
 mod rewrite;
 
 use std::fs;
@@ -33,6 +34,7 @@ use crate::herd::Herd;
 use crate::herd::journal::Gate;
 use crate::reactor::{Io, Target, Token};
 use file::{Extent, JournalFile};
+use hold::Hold;
 pub use rewrite::Finished;
 use rewrite::{Rewrite, new_path, sync_folder};
 
@@ -108,6 +110,8 @@ enum Trouble {
 /// A server's journal.
 pub struct Journal {
     path: PathBuf,
+    /// `None` where the system has no way to say that the journal is taken.
+    _hold: Option<Hold>,
     policy: SyncPolicy,
     file: JournalFile,
     rewrite: Option<Rewrite>,
@@ -125,27 +129,25 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal of `herd` in a folder, makes both if they are missing, and takes in what was
-    /// kept there. Damage is said and survived; the error, in words, is that the file cannot be read or
-    /// written at all.
+    /// kept there. Damage is said and survived; the error, in words, is that the file cannot be opened or
+    /// written at all, or that another server is using it.
     pub fn open(folder: &Path, policy: SyncPolicy, herd: &mut Herd) -> Result<Self, String> {
         let path = folder.join(format!("{}.journal", herd.name()));
         let shown = path.display();
         fs::create_dir_all(folder)
             .map_err(|e| format!("cannot make the journal's folder {}: {e}", folder.display()))?;
+        let hold = Hold::take_or_refuse(&path)?;
         // What a rewrite had not finished is nothing to anybody.
         let _ = fs::remove_file(new_path(&path));
         let opened = JournalFile::open(&path, herd);
-        let (file, replayed) =
-            opened.map_err(|e| format!("cannot use the journal {shown}: {e}"))?;
+        let (file, opened) = opened.map_err(|e| format!("cannot use the journal {shown}: {e}"))?;
         if let Err(e) = sync_folder(&path) {
             log::warn!("cannot sync the folder of the journal {shown}: {e}");
         }
-        found::say(&path, herd, &replayed);
-        if replayed.damaged_lines > 0 {
-            found::keep_copy(&path);
-        }
+        found::say(&path, herd, &opened);
         Ok(Self {
             path,
+            _hold: hold,
             policy,
             file,
             rewrite: None,

@@ -14,8 +14,8 @@
 //! | dialler | `MARK 43` | all changes up to here have been sent; repeated as a heartbeat |
 //! | listener | `HERE 43` | the last mark taken in; repeated as a heartbeat |
 //!
-//! These lines are read strictly, as this file writes them: fields apart by exactly one space. A
-//! record is kept and compared byte for byte, so there must not be two ways to write one.
+//! These lines are read strictly, as this file writes them, fields apart by exactly one space: a record
+//! is kept and compared byte for byte, so there must not be two ways to write one.
 
 use super::decimal::{parse_u64, write_integer};
 use super::line::LINE_MAX_BYTES;
@@ -92,6 +92,41 @@ pub fn has_peer_word(line: &[u8]) -> bool {
     matches!(word, Some(b"AT" | b"MARK" | b"HERE" | b"HELLO" | b"RESUME"))
 }
 
+/// The texts of an AT line, apart but not read: a line that came before need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtFields<'a> {
+    server: &'a [u8],
+    difference: &'a [u8],
+    /// Who.
+    pub client: &'a [u8],
+    location: &'a [u8],
+    time: &'a [u8],
+}
+
+impl<'a> AtFields<'a> {
+    /// Takes an AT line, without its LF, apart; `None` for what cannot be one.
+    pub fn split(line: &'a [u8]) -> Option<AtFields<'a>> {
+        let (server, fields) = split_server(line.strip_prefix(b"AT ")?)?;
+        let (difference, fields) = split_field(fields)?;
+        let (client, fields) = split_field(fields)?;
+        let (location, time) = split_field(fields)?;
+        Some(AtFields { server, difference, client, location, time })
+    }
+
+    /// Reads the texts; `None` for nonsense.
+    pub fn read(self) -> Option<AtLine<'a>> {
+        Some(AtLine {
+            server: self.server,
+            difference: parse_difference(self.difference)?,
+            client: self.client,
+            location: parse_location(self.location)?,
+            location_text: self.location,
+            time: parse_time(self.time)?,
+            time_text: self.time,
+        })
+    }
+}
+
 /// Reads a line of a link, without its LF; `None` for nonsense.
 pub fn parse_peer_line(line: &[u8]) -> Option<PeerLine<'_>> {
     let (word, fields) = split_field(line)?;
@@ -116,19 +151,7 @@ pub fn parse_peer_line(line: &[u8]) -> Option<PeerLine<'_>> {
 
 /// Reads an AT line, without its LF, exactly as [`write_at`] writes it.
 pub fn parse_at(line: &[u8]) -> Option<AtLine<'_>> {
-    let (server, fields) = split_server(line.strip_prefix(b"AT ")?)?;
-    let (difference, fields) = split_field(fields)?;
-    let (client, fields) = split_field(fields)?;
-    let (location_text, time_text) = split_field(fields)?;
-    Some(AtLine {
-        server,
-        difference: parse_difference(difference)?,
-        client,
-        location: parse_location(location_text)?,
-        location_text,
-        time: parse_time(time_text)?,
-        time_text,
-    })
+    AtFields::split(line)?.read()
 }
 
 /// Appends an AT line without an LF, since that is how a record is kept: the LF belongs to the
@@ -298,8 +321,7 @@ mod tests {
 
     #[test]
     fn the_longest_at_line_fits_the_longest_line_of_a_link() {
-        let rest = b" +0+0 0";
-        let client = vec![b'c'; LINE_MAX_BYTES - b"IAMAT ".len() - rest.len()];
+        let client = vec![b'c'; LINE_MAX_BYTES - b"IAMAT  +0+0 0".len()];
         let server = [b's'; SERVER_NAME_MAX_BYTES];
         let mut line = Vec::new();
         let widest = -9_999_999_999_999_999_999_999;

@@ -1,10 +1,8 @@
 //! From a client's hash to its slot in the store.
 //!
 //! It holds no client: the slot's record does, and the [`store`](super), its only caller, is asked. So
-//! a client's bytes are kept once, and a table grows without hashing them again.
-
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+//! a client's bytes are kept once. Beside the slot stands half of the hash: enough that the record asked
+//! is nearly always the right one, and that a table grows without asking at all.
 
 /// How many tables an index has.
 ///
@@ -15,99 +13,168 @@ const INDEX_TABLES: usize = 256;
 /// How many places beyond four times what it holds a table may keep before it gives memory back.
 const SPARE_PLACES: usize = 64;
 
+/// How many places a table begins with.
+const FIRST_PLACES: usize = 4;
+
 /// The slots by hash, in [`INDEX_TABLES`] tables.
-///
-/// A slot stands under its client's hash, or, where that is taken, under the next number that is
-/// free. Two clients of one hash are rare beyond proof, but never mixed up.
 #[derive(Debug)]
 pub(super) struct Index {
-    tables: Vec<HashMap<u64, u32, BuildHasherDefault<HashedAlready>>>,
+    tables: Vec<Table>,
 }
 
-/// The key under which the index would keep a client that it does not have.
+/// The hash of a client that the index does not have.
 pub(super) struct Vacancy(u64);
 
 impl Default for Index {
     fn default() -> Index {
-        Index { tables: (0..INDEX_TABLES).map(|_| HashMap::default()).collect() }
+        Index { tables: (0..INDEX_TABLES).map(|_| Table::default()).collect() }
     }
 }
 
 impl Index {
     /// The slot of the client with this hash that `is_it` recognizes, or where to put it.
     pub fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Result<u32, Vacancy> {
-        let (key, slot) = self.walk(hash, is_it);
-        slot.ok_or(Vacancy(key))
+        let (table, tag) = parts(hash);
+        let found = self.tables.get(table).and_then(|table| table.find(tag, is_it));
+        found.map(|(_, slot)| slot).ok_or(Vacancy(hash))
     }
 
-    pub fn insert(&mut self, Vacancy(key): Vacancy, slot: u32) {
-        if let Some(table) = self.tables.get_mut(table_of(key)) {
-            table.insert(key, slot);
+    /// Puts a client into a slot, which is below [`FREE`].
+    pub fn insert(&mut self, Vacancy(hash): Vacancy, slot: u32) {
+        let (table, tag) = parts(hash);
+        if let Some(table) = self.tables.get_mut(table) {
+            table.insert(Place { tag, slot });
         }
     }
 
     /// The client with this hash has moved from one slot to another.
     pub fn relocate(&mut self, hash: u64, from: u32, to: u32) {
-        if let (key, Some(_)) = self.walk(hash, |slot| slot == from) {
-            self.insert(Vacancy(key), to);
+        let (table, tag) = parts(hash);
+        if let Some(table) = self.tables.get_mut(table)
+            && let Some((at, _)) = table.find(tag, |slot| slot == from)
+            && let Some(place) = table.places.get_mut(at)
+        {
+            place.slot = to;
         }
     }
 
     /// Takes out the client with this hash that is in `slot`.
-    pub fn remove(&mut self, hash: u64, slot: u32, hash_of: impl Fn(u32) -> u64) {
-        let (mut key, Some(_)) = self.walk(hash, |it| it == slot) else { return };
-        self.take(key);
-        // Those right behind may stand there only because this place was taken.
+    pub fn remove(&mut self, hash: u64, slot: u32) {
+        let (table, tag) = parts(hash);
+        if let Some(table) = self.tables.get_mut(table)
+            && let Some((at, _)) = table.find(tag, |it| it == slot)
+        {
+            table.remove(at);
+        }
+    }
+}
+
+/// The table of a hash, and what of it is kept there.
+fn parts(hash: u64) -> (usize, u32) {
+    let [a, b, c, d, table, ..] = hash.to_le_bytes();
+    (usize::from(table) % INDEX_TABLES, u32::from_le_bytes([a, b, c, d]))
+}
+
+/// The slot that is none: a place where nothing stands.
+pub(super) const FREE: u32 = u32::MAX;
+
+/// A slot, and the half of its client's hash that is its order in the table.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    tag: u32,
+    slot: u32,
+}
+
+const FREE_PLACE: Place = Place { tag: 0, slot: FREE };
+
+/// Places that are searched from a tag's home onwards, up to the first free one.
+///
+/// At most three quarters are taken, so a search is a few places long, and they are next to each
+/// other: one access to memory where a table of pointers or of groups has two.
+#[derive(Debug, Default)]
+struct Table {
+    places: Vec<Place>,
+    taken: usize,
+}
+
+impl Table {
+    /// Where the slot stands that has this tag and that `is_it` recognizes.
+    fn find(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
+        let mut at = self.home(tag);
         loop {
-            key = key.wrapping_add(1);
-            let Some(follower) = self.take(key) else { return };
-            let (vacancy, _) = self.walk(hash_of(follower), |_| false);
-            self.insert(Vacancy(vacancy), follower);
-        }
-    }
-
-    /// From the place of a hash on to the slot that `is_it` recognizes, or to the first free place.
-    fn walk(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> (u64, Option<u32>) {
-        let mut key = hash;
-        while let Some(&slot) = self.tables.get(table_of(key)).and_then(|table| table.get(&key)) {
-            if is_it(slot) {
-                return (key, Some(slot));
+            let place = self.places.get(at).filter(|place| place.slot != FREE)?;
+            if place.tag == tag && is_it(place.slot) {
+                return Some((at, place.slot));
             }
-            key = key.wrapping_add(1);
+            at = self.next(at);
         }
-        (key, None)
     }
 
-    fn take(&mut self, key: u64) -> Option<u32> {
-        let table = self.tables.get_mut(table_of(key))?;
-        let taken = table.remove(&key);
-        if table.capacity() > 4 * table.len() + SPARE_PLACES {
-            table.shrink_to(2 * table.len());
+    fn insert(&mut self, place: Place) {
+        if self.taken * 4 >= self.places.len() * 3 {
+            self.resize((self.places.len() / 2 * 3).max(FIRST_PLACES));
         }
-        taken
-    }
-}
-
-/// The table of a key, by bits from its middle: a table itself goes by the lowest and highest ones.
-fn table_of(key: u64) -> usize {
-    (key >> 32) as usize % INDEX_TABLES
-}
-
-/// Passes on a key that is a hash already.
-#[derive(Default)]
-struct HashedAlready(u64);
-
-impl Hasher for HashedAlready {
-    fn finish(&self) -> u64 {
-        self.0
+        self.taken += 1;
+        self.put(place);
     }
 
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
+    /// Frees a place. Those behind it that would have stood there move up, or a search would stop
+    /// before it reached them.
+    fn remove(&mut self, at: usize) {
+        let (mut hole, mut at) = (at, at);
+        loop {
+            at = self.next(at);
+            let Some(&place) = self.places.get(at).filter(|place| place.slot != FREE) else {
+                break;
+            };
+            if self.steps(self.home(place.tag), at) >= self.steps(hole, at) {
+                self.set(hole, place);
+                hole = at;
+            }
+        }
+        self.set(hole, FREE_PLACE);
+        self.taken -= 1;
+        if self.places.len() > 4 * self.taken + SPARE_PLACES {
+            self.resize((2 * self.taken).max(FIRST_PLACES));
+        }
     }
 
-    fn write(&mut self, _: &[u8]) {
-        // The index has no keys but u64, which come through `write_u64`.
+    /// Moves all to a new list of places.
+    fn resize(&mut self, places: usize) {
+        let old = std::mem::replace(&mut self.places, vec![FREE_PLACE; places]);
+        for place in old.into_iter().filter(|place| place.slot != FREE) {
+            self.put(place);
+        }
+    }
+
+    /// Where a place is certain to be free.
+    fn put(&mut self, place: Place) {
+        let mut at = self.home(place.tag);
+        while self.places.get(at).is_some_and(|place| place.slot != FREE) {
+            at = self.next(at);
+        }
+        self.set(at, place);
+    }
+
+    fn set(&mut self, at: usize, place: Place) {
+        if let Some(it) = self.places.get_mut(at) {
+            *it = place;
+        }
+    }
+
+    /// Where a search for a tag begins: tags are spread evenly over any number of places.
+    fn home(&self, tag: u32) -> usize {
+        let scaled = (u64::from(tag) * self.places.len() as u64) >> u32::BITS;
+        usize::try_from(scaled).unwrap_or_default()
+    }
+
+    fn next(&self, at: usize) -> usize {
+        if at + 1 < self.places.len() { at + 1 } else { 0 }
+    }
+
+    /// How many steps a search takes from one place to another.
+    fn steps(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.places.len() - from }
     }
 }
 
@@ -143,9 +210,9 @@ mod tests {
             index.insert(vacancy, slot);
         }
         for (&hash, slot) in hashes.iter().zip(0..) {
-            index.remove(hash, slot, |_| unreachable!("no hash follows another"));
+            index.remove(hash, slot);
         }
-        let places: usize = index.tables.iter().map(HashMap::capacity).sum();
+        let places: usize = index.tables.iter().map(|table| table.places.capacity()).sum();
         assert!(places <= INDEX_TABLES * (SPARE_PLACES + 1), "{places}");
     }
 
@@ -166,7 +233,7 @@ mod tests {
                         present.push(slot);
                     }
                     (Some(place), false) => {
-                        index.remove(hash_of(slot), slot, hash_of);
+                        index.remove(hash_of(slot), slot);
                         present.swap_remove(place);
                     }
                     // To another slot of the same hash and back.

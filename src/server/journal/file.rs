@@ -10,6 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::found::keep_copy;
+use super::rewrite::begin_anew;
 use crate::herd::Herd;
 use crate::herd::journal::{Replay, Replayed, Writer};
 
@@ -31,6 +33,15 @@ pub struct Extent {
     pub bytes: u64,
 }
 
+/// What was found when a journal was opened.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// It could be read to its end.
+    Whole(Replayed),
+    /// The disk gave out in the middle; there is a new file now.
+    Unreadable(io::Error),
+}
+
 /// A file and the writer that fills it.
 pub(super) struct JournalFile {
     /// Shared with the helper thread while that syncs it.
@@ -43,8 +54,9 @@ pub(super) struct JournalFile {
 
 impl JournalFile {
     /// Opens a journal, makes it if there is none, and takes in what it holds. A line that was never
-    /// ended is cut off. The error is the system's.
-    pub fn open(path: &Path, herd: &mut Herd) -> io::Result<(Self, Replayed)> {
+    /// ended is cut off; a file that cannot be read to its end is put aside, and what could be read is
+    /// written to a new one. The error is the system's.
+    pub fn open(path: &Path, herd: &mut Herd) -> io::Result<(Self, Opened)> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -55,19 +67,17 @@ impl JournalFile {
             return Err(io::Error::other("it is no ordinary file"));
         }
         let mut replay = Replay::new(herd);
-        let mut chunk = vec![0; REPLAY_CHUNK_BYTES];
-        loop {
-            match (&file).read(&mut chunk) {
-                Ok(0) => break,
-                Ok(length) => replay.receive(chunk.get(..length).unwrap_or_default()),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+        if let Err(e) = read_to_end(&file, &mut replay) {
+            // Without its end no mark of a neighbour is restored, and all neighbours are asked for all.
+            drop(replay);
+            keep_copy(path);
+            return Ok((begin_anew(path, herd)?, Opened::Unreadable(e)));
         }
         let (replayed, writer) = replay.finish();
         let has_remains = replayed.torn_bytes > 0;
         let file = Arc::new(file);
-        Ok((Self { file, writer, has_remains, buffer: Vec::new() }, replayed))
+        let opened = Opened::Whole(replayed);
+        Ok((Self { file, writer, has_remains, buffer: Vec::new() }, opened))
     }
 
     /// An empty file, in place of what may have been there. The error is the system's.
@@ -115,5 +125,41 @@ impl JournalFile {
     /// Whether it should be written anew.
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
         self.writer.wants_rewrite(herd)
+    }
+}
+
+/// Takes in all that can be read. The error is the system's.
+fn read_to_end(mut input: impl Read, replay: &mut Replay<'_>) -> io::Result<()> {
+    let mut chunk = vec![0; REPLAY_CHUNK_BYTES];
+    loop {
+        match input.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(length) => replay.receive(chunk.get(..length).unwrap_or_default()),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::alone;
+
+    #[test]
+    fn what_can_be_read_is_taken_in_before_the_disk_gives_out() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("unreadable sector"))
+            }
+        }
+        let mut herd = alone().herd;
+        let mut text = Vec::new();
+        crate::wire::journal::write_header(&mut text);
+        crate::wire::journal::write_record(&mut text, b"AT Solo +0.000000000 kiwi +1-1 7");
+        let mut replay = Replay::new(&mut herd);
+        let e = read_to_end(text.as_slice().chain(Broken), &mut replay).unwrap_err();
+        assert_eq!((e.to_string().as_str(), herd.clients()), ("unreadable sector", 1));
     }
 }

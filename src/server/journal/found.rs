@@ -4,15 +4,24 @@
 //! that takes its place. Called by `journal.rs`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::file::Opened;
 use crate::herd::Herd;
 use crate::herd::journal::Replayed;
 
-/// Says what a journal held, and what was wrong with it.
-pub(super) fn say(path: &Path, herd: &Herd, replayed: &Replayed) {
+/// Says what a journal held, and what was wrong with it; keeps a copy of one with damage in it.
+pub(super) fn say(path: &Path, herd: &Herd, opened: &Opened) {
+    match opened {
+        Opened::Whole(replayed) => say_replayed(path, herd, replayed),
+        Opened::Unreadable(e) => say_unreadable(path, herd, e),
+    }
+}
+
+fn say_replayed(path: &Path, herd: &Herd, replayed: &Replayed) {
     let Replayed { records, dropped, marks, damaged_lines, torn_bytes, .. } = *replayed;
-    let (path, clients) = (path.display(), herd.clients());
+    let (file, path, clients) = (path, path.display(), herd.clients());
     log::info!(
         "journal {path}: {clients} clients known from {records} records, and how far {marks} neighbours had told"
     );
@@ -31,7 +40,15 @@ pub(super) fn say(path: &Path, herd: &Herd, replayed: &Replayed) {
         log::warn!(
             "journal {path}: {damaged_lines} damaged lines are passed over, the first of them line {first}; neighbours are asked for all they have"
         );
+        keep_copy(file);
     }
+}
+
+fn say_unreadable(path: &Path, herd: &Herd, e: &io::Error) {
+    let (path, clients) = (path.display(), herd.clients());
+    log::error!(
+        "journal {path}: it cannot be read to its end: {e}; {clients} clients are known from what could be read and are in a new file, and neighbours are asked for all they have"
+    );
 }
 
 /// A file that was found damaged will be written anew; whoever wants to know what happened finds it

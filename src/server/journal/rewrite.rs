@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::JournalEvent;
 use super::file::JournalFile;
+use crate::herd::Herd;
 use crate::reactor::{Io, Target};
 use crate::server::{Event, Server};
 
@@ -80,6 +81,19 @@ pub(super) fn new_path(journal: &Path) -> PathBuf {
     let mut path = journal.as_os_str().to_owned();
     path.push(".new");
     path.into()
+}
+
+/// Writes all that is known to a new file and puts that in the journal's place, at once: for the start,
+/// when no loop has to go on. The error is the system's; the old file is the journal then.
+pub(super) fn begin_anew(journal: &Path, herd: &Herd) -> io::Result<JournalFile> {
+    let new = new_path(journal);
+    let mut file = JournalFile::create(&new)?;
+    file.append_all(herd)?;
+    match put_in_place(&file.handle(), &new, journal) {
+        // That the folder is not synced is tried again, and said, by who opens the journal.
+        Finished::InPlace | Finished::Unsure(_) => Ok(file),
+        Finished::NotRenamed(why) => Err(io::Error::other(why)),
+    }
 }
 
 fn put_in_place(file: &File, from: &Path, to: &Path) -> Finished {

@@ -99,6 +99,36 @@ fn heard(mut client: &TcpStream) -> String {
 }
 
 #[test]
+fn a_second_server_with_the_same_journal_is_refused_while_the_first_lives() {
+    let scene = Scene::new("twice", SyncPolicy::Never);
+    let second = Journal::open(&scene.folder, SyncPolicy::Never, &mut alone().herd);
+    let refused = second.err().unwrap();
+    assert!(refused.contains("is in use by another server"), "{refused}");
+    let folder = scene.folder.clone();
+    drop(scene);
+    assert!(Journal::open(&folder, SyncPolicy::Never, &mut alone().herd).is_ok());
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A file whose every read fails: the first page of this process's memory, where nothing ever is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_journal_that_cannot_be_read_is_put_aside_and_begun_anew() {
+    let folder = std::env::temp_dir().join(format!("journal-{}-unread", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("Solo.journal");
+    std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+    let mut server = alone();
+    let mut journal = Journal::open(&folder, SyncPolicy::Never, &mut server.herd).unwrap();
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    let aside = fs::read_link(folder.join("Solo.journal.damaged")).unwrap();
+    assert_eq!(aside, Path::new("/proc/self/mem"));
+    journal.close(&server.herd);
+    assert!(fs::read_to_string(&path).unwrap().starts_with("HERD-JOURNAL 1 #"));
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn with_sync_always_replies_wait_for_the_sync_and_the_loop_does_not() {
     let mut scene = Scene::new("always", SyncPolicy::Always);
     let (mut first, mut second) = (scene.connect(), scene.connect());
