@@ -77,7 +77,8 @@
 //!    client's bytes arrive, and the kernel returns one event: our token, "readable".
 //! 2. **note**. The clock is read, once for the whole turn. The token finds its connection in the slab, if
 //!    its generation still matches; the event becomes the flag `readable` and an entry in the queue
-//!    `ready`. No handler runs yet, so no event of this batch can be upset by what a handler does.
+//!    `ready`. No handler runs yet, so no event of this batch can be upset by what a handler does. Then the
+//!    application hears that a turn begins (`turn_begin`), where it may do what is done once a turn.
 //! 3. **due**. Delayed calls whose time has come; here there are none.
 //! 4. **serve**. The connection is taken from `ready` and read once (`transport.rs`), up to a budget.
 //!    Twelve bytes came where 65,536 had room: the kernel has no more, and the read that would only say
