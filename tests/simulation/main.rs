@@ -80,8 +80,13 @@ fn with_seeds(test: &'static str, seeds: u64, theme: Theme, and_then: impl Fn(&m
     }
 }
 
-const DELAYS: Theme =
-    Theme { trouble: Trouble::Delays, syncs: &[Sync::Never], forgetting: false, busy: false };
+const DELAYS: Theme = Theme {
+    trouble: Trouble::Delays,
+    syncs: &[Sync::Never],
+    forgetting: false,
+    busy: false,
+    full: false,
+};
 
 #[test]
 fn an_update_crosses_each_edge_once_and_never_goes_back() {
@@ -114,6 +119,7 @@ fn whatever_is_lost_what_survives_is_known_everywhere() {
     let theme = Theme { trouble: Trouble::SpoiltJournals, syncs, ..DELAYS };
     with_seeds("whatever_is_lost_what_survives_is_known_everywhere", 1_500, theme, |world| {
         world.stop_all_and_start();
+        world.assert_the_lesser_line_wins_a_tie();
     });
 }
 
@@ -123,8 +129,13 @@ fn what_is_forgotten_does_not_come_back() {
     let theme = Theme { trouble: Trouble::Deaths, syncs, forgetting: true, ..DELAYS };
     with_seeds("what_is_forgotten_does_not_come_back", 500, theme, |world| {
         world.stop_all_and_start();
-        world.now += world.plan.forget_after.unwrap() + 2 * world.plan.skew + 1;
-        world.forget_everywhere(usize::MAX);
+        world.let_all_be_forgotten(0);
+        world.assert_all_find("k0", None);
+        // Whatever was known before, and though the memory of it is still there.
+        world.hear(0, "IAMAT k0 +1-1 1");
+        world.settle();
+        world.assert_all_find("k0", Some("+1-1 1"));
+        world.let_all_be_forgotten(usize::MAX);
         world.assert_all_know(0);
         world.stop_all_and_start();
         world.assert_all_know(0);
@@ -135,9 +146,21 @@ fn what_is_forgotten_does_not_come_back() {
 }
 
 #[test]
+fn a_full_server_keeps_what_it_has_replied_to() {
+    let theme = Theme { trouble: Trouble::Deaths, syncs: &[Sync::Always], full: true, ..DELAYS };
+    with_seeds("a_full_server_keeps_what_it_has_replied_to", 200, theme, |world| {
+        world.stop_all_and_start();
+        world.assert_each_keeps_its_own();
+    });
+}
+
+#[test]
 fn a_busy_herd_stays_within_its_bounds() {
     let theme = Theme { syncs: &[Sync::Always, Sync::Never], busy: true, ..DELAYS };
     with_seeds("a_busy_herd_stays_within_its_bounds", 2, theme, |world| {
+        world.assert_nothing_is_lost();
+        world.lose_all_of(0);
+        world.settle();
         world.assert_nothing_is_lost();
     });
 }
