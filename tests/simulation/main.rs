@@ -37,6 +37,7 @@
 mod connection;
 mod disk;
 mod faults;
+mod growth;
 mod ledger;
 mod links;
 mod plan;
@@ -93,6 +94,7 @@ fn an_update_crosses_each_edge_once_and_never_goes_back() {
     with_seeds("an_update_crosses_each_edge_once_and_never_goes_back", 300, DELAYS, |world| {
         world.assert_nothing_is_lost();
         world.assert_each_edge_is_crossed_once();
+        world.assert_an_update_costs_what_theory_says();
     });
 }
 

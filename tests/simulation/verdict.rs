@@ -151,6 +151,17 @@ impl World {
         }
     }
 
+    /// To a herd at rest comes one update. The server that hears it tells all neighbours, and each other
+    /// server learns it once and tells all but the one that it came from.
+    pub fn assert_an_update_costs_what_theory_says(&mut self) {
+        let server = self.random.index(self.servers.len());
+        let told = self.told;
+        self.hear(server, "IAMAT k0 +0-1 1000");
+        self.settle();
+        let (edges, servers) = (self.topology.link_count(), self.servers.len());
+        assert_eq!(self.told - told, 2 * edges - (servers - 1), "the lines that an update costs");
+    }
+
     /// Every server knows so many clients.
     pub fn assert_all_know(&self, clients: usize) {
         for process in self.servers.iter().map(|server| server.process.as_ref().unwrap()) {
