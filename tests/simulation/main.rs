@@ -31,7 +31,33 @@
 //!    for what is lost. A server that comes back is sent what it missed, and nothing that it had.
 //! 6. What was not heard for as long as `--forget-after` is forgotten by all, and stays so after
 //!    restarts. Where clocks agree, all servers forget it at once.
-//! 7. The change log, what waits in a link's output, and the journal stay in proportion to the clients.
+//! 7. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
+//!    server that knows as many as it may turns away no others than new ones, and keeps its replies.
+//!
+//! # What it has been seen to catch
+//!
+//! Each of these faults was put into the core by hand, and the test named failed at one of its seeds.
+//!
+//! | fault | caught by |
+//! |---|---|
+//! | the order of records ignores ties, or has the later server time win | `an_update_crosses…` |
+//! | the order has the greater server name win, or stops before it has compared the lines | `whatever_dies…`, `whatever_is_lost…` |
+//! | a repeated report, or a record that is held already, counts as news | `an_update_crosses…` |
+//! | a mark is told, taken in, named or gone on from one too far | `whatever_dies…` |
+//! | a mark is kept under another identity of the neighbour | `whatever_dies…` |
+//! | marks below damage in a journal are believed | `whatever_is_lost…` |
+//! | a journal's marks are written before the records that they vouch for | `whatever_dies…` |
+//! | marks are not written with the records, or are lost at a restart | `whatever_dies…` |
+//! | a record goes back to the neighbour that it came from | `an_update_crosses…` |
+//! | a record is kept from a neighbour that told it before it started anew | `whatever_dies…` |
+//! | a reply leaves before the sync, or with the sync of an earlier change | `whatever_dies…` |
+//! | a journal's or a link's cursor passes a change that was not written | `whatever_dies…` |
+//! | a journal's torn last line is not cut off, or its check sums are not looked at | `whatever_dies…`, `whatever_is_lost…` |
+//! | the sweep of the change log never runs, keeps the dead or drops the living | `a_busy_herd…` |
+//! | what is due to be forgotten is told, taken in, found, or wins | `what_is_forgotten…` |
+//! | what is forgotten leaves its place in the index or the change log to another | `what_is_forgotten…` |
+//! | a store that is full takes one more, or takes no news of those whom it knows | `a_full_server…` |
+//! | the delay before a neighbour is dialled again is nothing, or has no limit | `whatever_is_cut…` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod connection;
