@@ -54,6 +54,8 @@
 //! | a journal's or a link's cursor passes a change that was not written | `whatever_dies…` |
 //! | a journal's torn last line is not cut off, or its check sums are not looked at | `whatever_dies…`, `whatever_is_lost…` |
 //! | the sweep of the change log never runs, keeps the dead or drops the living | `a_busy_herd…` |
+//! | a pump does not heed its limit, or a journal is never written anew | `a_busy_herd…` |
+//! | a cursor does not see what a sweep under way has kept | `a_busy_herd…` |
 //! | what is due to be forgotten is told, taken in, found, or wins | `what_is_forgotten…` |
 //! | what is forgotten leaves its place in the index or the change log to another | `what_is_forgotten…` |
 //! | a store that is full takes one more, or takes no news of those whom it knows | `a_full_server…` |
