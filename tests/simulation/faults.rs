@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::connection::End;
-use super::disk::{Disk, File};
+use super::disk::Disk;
 use super::ledger::{Ledger, raise};
 use super::plan::{Ms, Trouble};
 use super::server::{held, records_in};
@@ -118,7 +118,7 @@ impl World {
         }
         let spoilt = self.plan.trouble == Trouble::SpoiltJournals && self.random.one_in(3);
         if spoilt && self.random.one_in(2) {
-            self.servers[server].disk = Disk { journal: File::default(), ..Disk::default() };
+            self.servers[server].disk = Disk::default();
         } else if spoilt {
             self.servers[server].disk.spoil(&mut self.random);
         }
@@ -138,9 +138,20 @@ impl World {
         self.after(0, Event::Turn(server, number));
         self.after(1_000, Event::Tick(server, number));
         for neighbour in 0..neighbours {
-            let late = self.random.between(1, 50);
+            // To find out where a neighbour is may take a while, and it may dial in first.
+            let slow = self.random.one_in(4);
+            let late = self.random.between(1, if slow { 3_000 } else { 50 });
             self.after(late, Event::Dial(server, number, neighbour));
         }
+    }
+
+    /// A server dies with its disk, and is started with an empty one.
+    pub fn lose_all_of(&mut self, server: usize) {
+        self.die(server, true);
+        self.servers[server].disk = Disk::default();
+        self.servers[server].told = Ledger::default();
+        self.start(server);
+        self.lower_what_is_owed(server);
     }
 
     /// A server's disk has lost something, and the promise is only about disks that do not.

@@ -37,6 +37,12 @@ impl World {
             process.herd.pump(id, &mut out, self.random.index(PUMP_BYTES_MAX));
             more |= process.herd.lacks_changes(id);
             let listener = connection.sides[End::Listener as usize].process;
+            // What is told is marked at once: a resume must not have it told again.
+            let last = lines(&out).last().and_then(parse_peer_line);
+            assert!(
+                out.is_empty() || matches!(last, Some(PeerLine::Mark(_))),
+                "told without a mark"
+            );
             for line in lines(&out).filter(|line| line.starts_with(b"AT ")) {
                 self.told += 1;
                 let text = String::from_utf8_lossy(line);
@@ -92,6 +98,7 @@ impl World {
         let number = process.number;
         let delay = process.links[neighbour].backoff.next_delay(self.random.next());
         let delay = u64::try_from(delay.as_millis()).unwrap();
+        assert!((100..=2_000).contains(&delay), "a neighbour is dialled again in {delay} ms");
         self.after(delay, Event::Dial(server, number, neighbour));
     }
 
@@ -173,6 +180,9 @@ impl World {
         let Some(process) = &mut self.servers[server].process else { return };
         let taken = process.herd.dialler_line_received(from, line);
         let taken = taken.unwrap_or_else(|nonsense| panic!("{nonsense}: {}", text(line)));
+        if taken == Taken::Full {
+            process.assert_full(&self.plan);
+        }
         if taken == Taken::Changed {
             let client = parse_at(line).unwrap().client.to_vec();
             process.learned.insert(client, (from, start, line.to_vec()));

@@ -51,6 +51,8 @@ pub struct Theme {
     pub forgetting: bool,
     /// Clients report all the time, and for long.
     pub busy: bool,
+    /// There are more clients than a server may know.
+    pub full: bool,
 }
 
 /// One seed's world.
@@ -59,6 +61,8 @@ pub struct Plan {
     pub topology: String,
     pub sync: Sync,
     pub trouble: Trouble,
+    /// Each report is news, and there are many.
+    pub busy: bool,
     pub clients: u64,
     /// How long reports and faults go on.
     pub run: Ms,
@@ -67,6 +71,10 @@ pub struct Plan {
     pub fault_every: Ms,
     /// How wrong a server's clock may be, to either side.
     pub skew: Ms,
+    /// How finely servers' clocks count: coarse ones make records tie.
+    pub clock_step: Ms,
+    /// How many clients a server may know, where that is fewer than there are.
+    pub clients_max: Option<usize>,
     pub forget_after: Option<Ms>,
 }
 
@@ -82,13 +90,25 @@ impl Plan {
             topology,
             sync: random.pick(theme.syncs),
             trouble: theme.trouble,
-            clients: random.between(1, 6),
-            run: if theme.busy { 60_000 } else { random.between(5_000, 25_000) },
+            busy: theme.busy,
+            clients: match theme {
+                Theme { busy: true, .. } => 300,
+                Theme { full: true, .. } => random.between(4, 9),
+                _ => random.between(1, 6),
+            },
+            run: if theme.busy { 150_000 } else { random.between(5_000, 25_000) },
             report_every: if theme.busy { 4 } else { random.between(100, 400) },
             fault_every: random.between(300, 2_000),
             skew: random.pick(if theme.forgetting { &[0, 1_000] } else { &[0, 1_000, 100_000] }),
+            clock_step: if theme.forgetting { 1 } else { random.pick(&[1, 1_000, 5_000]) },
+            clients_max: theme.full.then(|| 1 + random.index(3)),
             forget_after: theme.forgetting.then(|| random.between(4_000, 10_000)),
         }
+    }
+
+    /// Whether all servers are to hold the same at rest. One that is full misses what is told past it.
+    pub fn all_agree(&self) -> bool {
+        self.clients_max.is_none() && self.all_forget_at_once()
     }
 
     /// Whether servers forget a client at the same moment: where clocks differ, and are set, one may

@@ -21,7 +21,7 @@ use super::random::Random;
 /// Log entries that a server may have beside a multiple of its clients.
 const LOG_SLACK_ENTRIES: usize = 1_400;
 /// About as long as a line of a journal gets here.
-const LINE_BYTES: usize = 100;
+const LINE_BYTES: usize = 130;
 /// How much longer than twice what it must hold a journal may get: until it is begun anew, and while
 /// a slow disk is at that.
 const JOURNAL_SLACK_BYTES: usize = (1 << 20) + 200_000;
@@ -36,8 +36,9 @@ pub struct Server {
     pub starts: u32,
     pub process: Option<Process>,
     pub paused_until: Ms,
-    /// How wrong its clock is.
+    /// How wrong its clock is, and how finely it counts.
     pub skew: Nanos,
+    pub clock_step: Ms,
     pub disk: Disk,
     /// What it has told clients itself, since its disk was last spoilt.
     pub told: Ledger,
@@ -87,15 +88,24 @@ pub enum Job {
     SyncFolder { change: u64 },
 }
 
+impl Process {
+    /// Nobody is turned away while there is room.
+    pub fn assert_full(&self, plan: &Plan) {
+        let clients = self.herd.clients();
+        assert_eq!(Some(clients), plan.clients_max, "somebody was turned away");
+    }
+}
+
 impl Server {
-    pub fn new(id: ServerId, skew: Nanos) -> Server {
+    pub fn new(id: ServerId, skew: Nanos, clock_step: Ms) -> Server {
         let (disk, told) = (Disk::default(), Ledger::default());
-        Server { id, starts: 0, process: None, paused_until: 0, skew, disk, told }
+        Server { id, starts: 0, process: None, paused_until: 0, skew, clock_step, disk, told }
     }
 
     /// What its clock says.
     pub fn clock(&self, now: Ms) -> Nanos {
-        BEGINNING_SECONDS * 1_000_000_000 + Nanos::from(now) * 1_000_000 + self.skew
+        let exact = BEGINNING_SECONDS * 1_000_000_000 + Nanos::from(now) * 1_000_000 + self.skew;
+        exact - exact % (Nanos::from(self.clock_step) * 1_000_000)
     }
 
     /// Starts it with what its journal has.
@@ -179,6 +189,7 @@ impl Server {
     pub fn assert_bounded(&self, plan: &Plan) {
         let Some(process) = &self.process else { return };
         let clients = process.herd.clients();
+        assert!(clients <= plan.clients_max.unwrap_or(usize::MAX), "{clients} clients are known");
         let entries = process.herd.change_log_entries();
         assert!(entries <= 3 * clients + LOG_SLACK_ENTRIES, "{entries} log entries for {clients}");
         // A full disk keeps a journal from being written anew, so that it only grows.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use herd::herd::store::Merged;
 use herd::herd::topology::Topology;
-use herd::herd::{FORGET_STEP_CLIENTS, Settings};
+use herd::herd::{FORGET_STEP_CLIENTS, Refused, Settings};
 use herd::wire::command::{Command, parse_command};
 use herd::wire::time::Nanos;
 
@@ -20,6 +20,8 @@ use super::server::Server;
 
 /// A herd that is left in peace comes to rest within so many events for each edge of its topology.
 const EVENTS_TO_REST_MAX: usize = 4_000;
+/// And within so much time: all have noticed what is gone, and have dialled again.
+const TIME_TO_REST_MAX: Ms = 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
@@ -66,7 +68,7 @@ pub struct World {
 impl World {
     pub fn new(plan: Plan, mut random: Random) -> World {
         let (topology, _) = Topology::parse("world", &plan.topology).unwrap();
-        let server = |id| Server::new(id, plan.wrong_clock(&mut random));
+        let server = |id| Server::new(id, plan.wrong_clock(&mut random), plan.clock_step);
         let servers = topology.ids().map(server).collect();
         let mut world = World {
             plan,
@@ -109,11 +111,14 @@ impl World {
 
     /// Goes on until nothing happens any more, which must be soon.
     pub fn run_to_rest(&mut self) {
+        let began = self.now;
         let mut events_left = EVENTS_TO_REST_MAX * (self.topology.link_count() + 1);
         while self.step() {
             events_left -= 1;
             assert!(events_left > 0, "the herd does not come to rest");
         }
+        let taken = self.now - began;
+        assert!(taken <= TIME_TO_REST_MAX, "the herd comes to rest only after {taken} ms");
     }
 
     fn step(&mut self) -> bool {
@@ -210,19 +215,25 @@ impl World {
 
     pub fn settings(&self) -> Settings {
         let forget_after = self.plan.forget_after.map(|after| Nanos::from(after) * 1_000_000);
-        Settings { forget_after, ..Settings::default() }
+        let max_clients = self.plan.clients_max.unwrap_or(Settings::default().max_clients);
+        Settings { forget_after, max_clients, ..Settings::default() }
     }
 
     /// A client says where it is, or says again what it said, perhaps to another server.
     pub fn report(&mut self, server: usize) {
-        let clock = self.servers[server].clock(self.now);
-        let Some(process) = &mut self.servers[server].process else { return };
         let forgetting = self.plan.forget_after.is_some();
         if forgetting || self.said.is_empty() || !self.random.one_in(5) {
-            let client = self.random.below(self.plan.clients);
+            let mut client = self.random.below(self.plan.clients).to_string();
+            if self.plan.busy {
+                // A few move all the time and the others hardly ever.
+                let moves = self.random.below(5).to_string();
+                client = if self.random.one_in(50) { client } else { moves };
+                client = format!("{client:0>60}");
+            }
             // Clients' clocks are as wrong as they like, but for forgetting: where what was heard
-            // first is later by the client's clock, servers forget alike only in the end.
-            let time = if forgetting {
+            // first is later by the client's clock, servers forget alike only in the end. And where all
+            // is to be news, time has to go on.
+            let time = if forgetting || self.plan.busy {
                 format!("{}.{:03}", self.now / 1_000, self.now % 1_000)
             } else {
                 (self.now / 1_000 + self.random.below(20)).to_string()
@@ -234,12 +245,28 @@ impl World {
         let again = !forgetting && self.random.one_in(5);
         let again = if again { self.random.index(recent) } else { 0 };
         let line = self.said[self.said.len() - 1 - again].clone();
+        self.hear(server, &line);
+    }
+
+    /// A server hears a report, if it is running.
+    pub fn hear(&mut self, server: usize, line: &str) {
+        let clock = self.servers[server].clock(self.now);
+        let Some(process) = &mut self.servers[server].process else { return };
         let Some(Command::IAmAt(said)) = parse_command(line.as_bytes()) else { panic!("{line}") };
-        let mut reply = Vec::new();
-        let merged = process.herd.client_heard(&said, clock, &mut reply).unwrap();
-        reply.pop();
         let (client, time) = (said.client.to_vec(), said.time);
+        let known = process.herd.where_is(&client).map(|held| held.client_time);
+        let mut reply = Vec::new();
+        let merged = match process.herd.client_heard(&said, clock, &mut reply) {
+            Ok(merged) => merged,
+            Err(refused) => {
+                assert_eq!((refused, known), (Refused::TooManyClients, None));
+                return process.assert_full(&self.plan);
+            }
+        };
+        reply.pop();
         let record = matches!(merged, Merged::New | Merged::Changed).then_some(reply);
+        let is_newer = known.is_none_or(|known| time > known);
+        assert_eq!(record.is_some(), is_newer, "a record is what is newer: {line}");
         if let Some(line) = &record {
             self.ledger.made.insert(line.clone());
             process.learned.remove(&client);
