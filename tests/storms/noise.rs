@@ -91,10 +91,11 @@ fn noise_over_tls_and_from_proven_neighbours_is_refused() {
         // It is cut off at the first line that is nonsense, and so may not hear the rest.
         let _ = tls.send_bytes(&noise(&mut random, HELLO.as_bytes()));
         if shown.is_some() {
-            let _ = tls.send("\n");
+            let _ = tls.send("\nAT Right +0.000000000 smuggled +1-1 5\n");
             tls.until_cut();
         }
     }
+    assert!(!scene.herd.knows("Middle", "smuggled"), "what follows nonsense is not believed");
     scene.herd.wait_for_log("Middle", "link from Right is cut: ");
     scene.is_at_peace();
 }
