@@ -11,6 +11,7 @@ use super::trust::TrustOptions;
 use super::{Failure, show};
 use crate::herd::Herd;
 use crate::reactor::{ListenOptions, Reactor, Target, TlsClient};
+use crate::server::bounds::Bounds;
 use crate::server::client::Clients;
 use crate::server::journal::Journal;
 use crate::server::link::Links;
@@ -163,6 +164,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         log,
         started: 0,
         clients: 0,
+        bounds: Bounds::default(),
         expiry: believed.expiry,
     };
     let mut reactor = Reactor::new(app).map_err(|e| format!("the event loop cannot start: {e}"))?;

@@ -5,8 +5,9 @@
 //!
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
 //! (neighbours), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
-//! socket), [`logging`], [`expiry`]. [`stand_in`] is another application on the same reactor.
+//! socket), [`logging`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
 
+pub mod bounds;
 pub mod client;
 pub mod control;
 pub mod expiry;
@@ -25,6 +26,7 @@ use crate::herd::links::NeighbourId;
 use crate::herd::{FORGET_STEP_CLIENTS, Herd};
 use crate::reactor::{Application, Io, Signal, Target};
 use crate::wire::time::Nanos;
+use bounds::Bounds;
 use expiry::Expiry;
 use journal::{Journal, JournalEvent};
 use link::Links;
@@ -92,6 +94,8 @@ pub struct Server {
     pub started: Nanos,
     /// Clients connected now.
     pub clients: usize,
+    /// What one client may take of it.
+    pub bounds: Bounds,
     /// The end of its certificate, if it has one.
     pub expiry: Option<Expiry>,
 }
@@ -201,6 +205,7 @@ pub(crate) fn alone() -> Server {
         log: Log::nowhere(),
         started: 0,
         clients: 0,
+        bounds: Bounds::default(),
         expiry: None,
     }
 }
