@@ -16,7 +16,7 @@ const LONG: usize = 15_000;
 /// How much one of them says before it is another's turn, and in all: more than fits into the kernel's
 /// buffers for the replies, so that the server has to stop reading.
 const AT_ONCE: usize = 1 << 20;
-const SAID_MAX: usize = 4 << 20;
+const SAID_MAX: usize = 8 << 20;
 
 /// What a server may hold for one who does not read: the output's high-water mark and the replies to one
 /// more read, a line, and what a buffer grows beyond what is in it.
