@@ -130,7 +130,11 @@ impl Tls {
     }
 
     pub fn send(&mut self, text: &str) -> io::Result<()> {
-        self.0.get_mut().write_all(text.as_bytes())?;
+        self.send_bytes(text.as_bytes())
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes)?;
         self.0.get_mut().flush()
     }
 

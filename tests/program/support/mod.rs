@@ -1,0 +1,72 @@
+//! What the tests of the whole program share: folders, ports, processes, clients, waiting.
+//!
+//! Nothing sleeps for luck: [`eventually`] waits for a condition with a deadline. Every process is
+//! killed when its value is dropped, so a failing test leaves none behind.
+
+mod client;
+mod herd;
+mod process;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+pub use client::{Client, control, say};
+pub use herd::{ALFORD, ALONE, BOLDEN, FARMAR, Herd, PAIR, Shape};
+pub use process::{HERD, Process, herd, run_to_end};
+
+/// Far more than anything takes on a busy machine; it only bounds how long a failure takes.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` gives something, or fails with `what`.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A folder of the test's own, removed when dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Short, because the paths of Unix sockets are bounded.
+        let path = std::env::temp_dir().join(format!("herd-{}-{count}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Ports on which nobody listens, below those that the system gives to outgoing connections, which other
+/// tests make meanwhile. No two tests get the same.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id() % 10_000;
+    let port = || 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+    let ports = std::iter::repeat_with(|| u16::try_from(port()).unwrap());
+    ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
+}
