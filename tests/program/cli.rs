@@ -34,10 +34,11 @@ fn help_names_every_flag() {
     let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
                  --places-key-file --places-timeout --catch-up --control --keys --clients SIGHUP";
     for (command, names) in [
-        ("", "serve places check keys scripts/herd"),
+        ("", "serve places check keys load scripts/herd"),
         ("serve", serve),
         ("places", "--listen --ca-out --log-dir --log-level --control"),
         ("check", "TOPOLOGY topology.txt"),
+        ("load", "ADDR --connections --depth --seconds --rate --whatsat --idle --updates --json"),
         ("keys", "DIR --topology --authority-key --renew --days NAME"),
     ] {
         for flag in ["--help", "-h"] {
@@ -60,7 +61,7 @@ fn wrong_words_are_refused_by_name_with_exit_code_2() {
     let topology = alone(&folder);
     let unknown = |flag: &str| format!("unknown or repeated flag {flag:?}");
     fails(&[], 2, "which command?");
-    fails(&["sing"], 2, r#"unknown command "sing"; there are serve, places, check and keys"#);
+    fails(&["sing"], 2, r#"unknown command "sing"; there are serve, places, check, keys and load"#);
     fails(&["--verbose"], 2, &unknown("--verbose"));
     fails(&["serve"], 2, "which server?");
     fails(&["serve", "--verbose", "Solo"], 2, r#"unknown flag "--verbose""#);
