@@ -162,10 +162,11 @@ pub fn markdown(rows: &[Row]) -> String {
     lines.join("\n")
 }
 
-/// A figure with three digits at least and commas between thousands: `0.482`, `6.55`, `612`, `1,486,008`.
+/// A figure with three digits, all of them before the point, and commas between thousands: `0.482`, `6.55`,
+/// `612`, `1,486,008`. A whole one is told as such: `7`.
 pub fn short(value: f64) -> String {
     let decimals = match value.abs() {
-        size if size >= 99.5 || size == 0.0 => 0,
+        size if size >= 99.5 || size.fract() == 0.0 => 0,
         size if size >= 9.95 => 1,
         size if size >= 0.995 => 2,
         _ => 3,
@@ -195,6 +196,7 @@ mod tests {
     fn figures_are_short_and_readable() {
         let cases = [
             (0.0, "0"),
+            (7.0, "7"),
             (0.4824, "0.482"),
             (6.552, "6.55"),
             (12.34, "12.3"),

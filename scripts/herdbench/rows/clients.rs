@@ -85,11 +85,9 @@ fn last(figures: &[f64]) -> Result<f64, String> {
     figures.last().copied().ok_or_else(|| format!("fewer than {FEW} clients were asked for"))
 }
 
-/// Makes a server know so many clients.
+/// Makes a server know so many clients. Over one connection, on which they come in turn, each once.
 fn fill(bench: &mut Bench, server: &Server, count: u32) -> Result<Sample, String> {
-    let (connections, depth) = bench.sizes.full;
-    let words =
-        format!("--connections {connections} --depth {depth} --clients {count} --requests {count}");
+    let words = format!("--connections 1 --depth 1000 --clients {count} --requests {count}");
     let sample = load(bench, &format!("{} {words}", server.address()))?;
     let known = server.counts("records")?;
     if known < f64::from(count) {

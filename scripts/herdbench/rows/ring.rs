@@ -29,7 +29,11 @@ pub fn ring(bench: &mut Bench) -> Result<Vec<Row>, String> {
     }
     let (followed, flood) = (bench.sizes.followed, bench.sizes.flood);
     let one = measure(bench, &rings, &format!("--updates {followed} --depth 1"))?;
-    let many = measure(bench, &rings, &format!("--updates {flood} --depth {FLOOD_DEPTH}"))?;
+    let many = measure(
+        bench,
+        &rings,
+        &format!("--updates {flood} --clients {flood} --depth {FLOOD_DEPTH}"),
+    )?;
     for ring in rings.iter().filter(|ring| ring.title.starts_with(HERD)) {
         for server in &ring.servers {
             bench.note_turn("updates on the ring", server);

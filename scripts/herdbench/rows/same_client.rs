@@ -20,7 +20,7 @@ pub fn same_client(bench: &mut Bench) -> Result<Vec<Row>, String> {
         return Err("two servers were started".to_owned());
     };
     let before = alford.counts("turns")?;
-    let words = "--clients 1 --connections 1 --depth 64 --seconds 60";
+    let words = "--clients 1 --connections 1 --depth 64";
     load(bench, &format!("{} {words} --requests {updates}", alford.address()))?;
     let turns = alford.counts("turns")? - before;
     bench.note_turn("many updates of one client", &alford);
