@@ -32,7 +32,8 @@
 //!    flooding, catching up, slow neighbours and resuming.
 //! 4. [`server`]: where both meet. `server/client.rs` answers a line; `server/link.rs` carries a change on.
 //! 5. [`keys`]: the herd's authority and certificates, made before any loop runs.
-//! 6. [`cli`]: from a command line to a running reactor.
+//! 6. [`load`]: the same loop from the client's side: a load generator, the second example.
+//! 7. [`cli`]: from a command line to a running reactor.
 //!
 //! # Three rules that hold everywhere
 //!
@@ -49,6 +50,7 @@
 pub mod cli;
 pub mod herd;
 pub mod keys;
+pub mod load;
 pub mod reactor;
 pub mod server;
 pub mod wire;

@@ -7,6 +7,7 @@
 mod check;
 mod kept;
 mod keys;
+mod load;
 mod options;
 mod places;
 mod serve;
@@ -23,6 +24,7 @@ herd: an application server herd on a hand-written event loop
   herd places       the stand-in for Google Places, over HTTPS
   herd check        whether a topology file is right, and what its shape means
   herd keys DIR     the keys by which the servers of a topology know each other
+  herd load ADDR    keeps a server busy and tells how fast it answers
 
 herd COMMAND --help says more. scripts/herd starts and stops whole herds.
 ";
@@ -88,8 +90,9 @@ fn dispatch(arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("places") => places::run(arguments),
         Some("check") => check::run(arguments),
         Some("keys") => keys::run(arguments),
+        Some("load") => load::run(arguments),
         Some(other) => Err(Failure::Usage(format!(
-            "unknown command {other:?}; there are serve, places, check and keys (see herd --help)"
+            "unknown command {other:?}; there are serve, places, check, keys and load (see herd --help)"
         ))),
         None if arguments.contains(["-h", "--help"]) => show(HELP),
         None if arguments.contains(["-V", "--version"]) => {

@@ -60,7 +60,7 @@ fn wrong_words_are_refused_by_name_with_exit_code_2() {
     let topology = alone(&folder);
     let unknown = |flag: &str| format!("unknown or repeated flag {flag:?}");
     fails(&[], 2, "which command?");
-    fails(&["sing"], 2, r#"unknown command "sing"; there are serve, places, check and keys"#);
+    fails(&["sing"], 2, r#"unknown command "sing"; there are serve, places, check, keys and load"#);
     fails(&["--verbose"], 2, &unknown("--verbose"));
     fails(&["serve"], 2, "which server?");
     fails(&["serve", "--verbose", "Solo"], 2, r#"unknown flag "--verbose""#);
