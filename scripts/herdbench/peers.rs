@@ -41,6 +41,9 @@ pub const PEERS: [Peer; 8] = [
     Peer::Twisted,
 ];
 
+/// What those that have a bound are told, above the most that is measured.
+const CONNECTIONS_MAX: &str = "16000";
+
 /// How to get what `scripts/bench --install` brings.
 const INSTALL: &str = "scripts/bench --install gets it";
 
@@ -123,11 +126,22 @@ impl Places {
             Peer::Echo => words(&self.installed.join("echo"), &[&port]),
             Peer::Redis => words(
                 Path::new("redis-server"),
-                &["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+                &[
+                    "--port",
+                    &port,
+                    "--bind",
+                    "127.0.0.1",
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "no",
+                    "--maxclients",
+                    CONNECTIONS_MAX,
+                ],
             ),
             Peer::Memcached => words(
                 Path::new("memcached"),
-                &["-p", &port, "-l", "127.0.0.1", "-t", "1", "-c", "16000", "-u", "nobody"],
+                &["-p", &port, "-l", "127.0.0.1", "-t", "1", "-c", CONNECTIONS_MAX, "-u", "nobody"],
             ),
             Peer::Tokio => words(&self.tokio(), &[name, &port]),
             Peer::Node => {

@@ -24,6 +24,15 @@ const LEADER: f64 = 18.0;
 /// From a point's middle to that of its text, so that it stands at the same height.
 const TEXT_DROP: f64 = 4.0;
 
+/// Where a logarithmic axis may begin, end and have its ticks, times a power of ten.
+const STEPS: [f64; 3] = [1.0, 2.0, 5.0];
+/// The powers of ten that it knows; whatever is measured here is far within.
+const POWERS: std::ops::RangeInclusive<i32> = -12..=15;
+/// An axis of more powers of ten than these has ticks at whole ones only.
+const WIDE_POWERS: f64 = 2.5;
+/// What two logarithms of the same number may differ by.
+const ROUNDING: f64 = 1e-9;
+
 /// Colours that stand out on light and on dark; the first is for strong lines only.
 const STRONG: &str = "#e5484d";
 const COLOURS: [&str; 8] =
@@ -149,12 +158,12 @@ impl Line<'_> {
         let name_x = RIGHT + LEADER;
         let _ = writeln!(
             svg,
-            "<path d=\"M{:.1} {end_y:.1} L{:.1} {name_height:.1}\" stroke=\"{colour}\" opacity=\".6\"/>",
+            "<path d=\"M{:.1} {end_y:.1} L{name_x:.1} {name_height:.1}\" stroke=\"{colour}\" opacity=\".6\"/>\n\
+             <circle cx=\"{name_x:.1}\" cy=\"{name_height:.1}\" r=\"4\" fill=\"{colour}\"/>",
             end_x + 3.0,
-            name_x - 3.0,
         );
         let class = if self.strong { "strong" } else { "" };
-        text(svg, (class, "start"), (name_x, name_height + TEXT_DROP), self.title);
+        text(svg, (class, "start"), (name_x + 9.0, name_height + TEXT_DROP), self.title);
     }
 }
 
@@ -177,12 +186,7 @@ impl Scale {
                 (low.min(value), high.max(value))
             });
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-        // Up to the next whole power, or at least something, on either side.
-        let values = if logarithmic {
-            (low.floor(), high.ceil().max(low.floor() + 1.0))
-        } else {
-            (low, high.max(low + 1.0))
-        };
+        let values = if logarithmic { stepped(low, high) } else { (low, high.max(low + 1.0)) };
         Self { logarithmic, values, places }
     }
 
@@ -198,12 +202,24 @@ impl Scale {
         match axis {
             Axis::Named(names) => (0_u32..).map(f64::from).zip(names.iter().cloned()).collect(),
             Axis::Powers(_) => {
-                let powers = (-30_i32..=30)
-                    .filter(|power| (self.values.0..=self.values.1).contains(&f64::from(*power)));
-                powers.map(|power| 10_f64.powi(power)).map(|value| (value, short(value))).collect()
+                let (low, high) = self.values;
+                let kept =
+                    |value: &f64| (low - ROUNDING..=high + ROUNDING).contains(&value.log10());
+                let steps = if high - low > WIDE_POWERS { &[1.0][..] } else { &STEPS };
+                let powers = POWERS.map(|power| 10_f64.powi(power));
+                let values = powers.flat_map(|power| steps.iter().map(move |step| step * power));
+                values.filter(kept).map(|value| (value, short(value))).collect()
             }
         }
     }
+}
+
+/// The bounds of a logarithmic axis, as logarithms: the next step of [`STEPS`] on either side.
+fn stepped(low: f64, high: f64) -> (f64, f64) {
+    let steps = || POWERS.flat_map(|power| STEPS.map(|step| f64::from(power) + step.log10()));
+    let below = steps().filter(|step| *step <= low + ROUNDING).fold(f64::NEG_INFINITY, f64::max);
+    let above = steps().filter(|step| *step >= high - ROUNDING).fold(f64::INFINITY, f64::min);
+    (below, if above > below + ROUNDING { above } else { below + 1.0 })
 }
 
 /// Moves heights apart until no two are closer than [`NAME_GAP`]; they stay in their order and in the picture.
@@ -262,13 +278,20 @@ mod tests {
         Chart { title: "T & U", note: "n", x, y, lines }.svg()
     }
 
+    /// The names of all ticks, and other words that stand at an end or in the middle.
+    fn words(svg: &str) -> Vec<&str> {
+        let texts =
+            svg.lines().filter(|line| line.starts_with("<text x") && !line.contains("start"));
+        texts.filter_map(|line| line.split(['<', '>']).nth(2)).collect()
+    }
+
     #[test]
-    fn axes_have_ticks_at_powers_of_ten_and_units() {
+    fn axes_end_at_round_numbers_and_name_them() {
         let svg = chart(vec![(1.0, 9_000.0), (1_000.0, 150_000.0)]);
-        for word in ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000", "connections"] {
-            assert!(svg.contains(&format!(">{word}</text>")), "{word}\n{svg}");
-        }
-        assert!(!svg.contains(">10,000,000<") && !svg.contains(">0.1"));
+        let x = ["1", "10", "100", "1,000"];
+        let y = ["5,000", "10,000", "20,000", "50,000", "100,000", "200,000"];
+        let units = ["connections", "replies/s"];
+        assert_eq!(words(&svg), [&x[..], &y[..], &units[..]].concat());
     }
 
     #[test]

@@ -212,7 +212,7 @@ impl Stage {
         let control = self.folder.join("places.sock");
         let mut command = Command::new(&bench.herd);
         command.args(["places", "--listen", &format!("127.0.0.1:{port}"), "--ca-out"]).arg(ca);
-        command.arg("--log-dir").arg(&self.folder).args(["--log-level", "warn"]);
+        command.arg("--log-dir").arg(&self.folder).args(["--log-level", "info"]);
         command.arg("--control").arg(&control);
         let server = Server::start(bench, "places", &command, LOAD_CPU, port)?;
         Ok(Server { control: Some(control), ..server })

@@ -32,7 +32,7 @@ impl Verdict {
 
 /// One condition of a goal.
 pub struct Check<'a> {
-    /// What the value counts, as in `× Redis`.
+    /// What the value is told as, as in `× Redis`; nothing when the row has the figure already.
     pub what: &'a str,
     /// The figure; none where the peer is missing.
     pub value: Option<f64>,
@@ -41,9 +41,9 @@ pub struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// A figure that must not be above `most`.
-    pub fn at_most(what: &'a str, value: f64, most: f64) -> Self {
-        Self { what, value: Some(value), within: f64::NEG_INFINITY..=most }
+    /// A figure that must not be above `most`, and that the row has already.
+    pub fn at_most(value: f64, most: f64) -> Self {
+        Self { what: "", value: Some(value), within: f64::NEG_INFINITY..=most }
     }
 
     /// The herd's figure as a multiple of a peer's, if there is one: at most so much.
@@ -101,7 +101,7 @@ impl Row {
 
     /// Judged by these.
     pub fn judged(self, checks: &[Check<'_>]) -> Self {
-        let told = checks.iter().filter_map(|check| {
+        let told = checks.iter().filter(|check| !check.what.is_empty()).filter_map(|check| {
             let value = check.value?;
             Some(format!("{} {}", short(value), check.what))
         });
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(verdict(&[redis(), tokio(Some(500.0))]), Verdict::Met);
         assert_eq!(verdict(&[tokio(Some(499.0))]), Verdict::NotMet);
         assert_eq!(verdict(&[tokio(None)]), Verdict::Open);
-        let failing = Check::at_most("bytes", 300.0, 256.0);
+        let failing = Check::at_most(300.0, 256.0);
         assert_eq!(verdict(&[tokio(None), failing]), Verdict::NotMet);
         assert_eq!(verdict(&[Check::at_least("×", Some(4.9), 5.0)]), Verdict::NotMet);
         assert_eq!(verdict(&[Check::at_least("×", Some(5.0), 5.0), redis()]), Verdict::Met);

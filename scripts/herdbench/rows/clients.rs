@@ -70,7 +70,7 @@ pub fn clients(bench: &mut Bench) -> Result<Vec<Row>, String> {
             "≤ 200 bytes",
             format!("{} bytes", short(beside)),
         )
-        .judged(&[Check::at_most("bytes", beside, 200.0)]),
+        .judged(&[Check::at_most(beside, 200.0)]),
         Row::new(
             &format!("{most} clients known: CPU per update"),
             "< 1.5 × at 1,000",
@@ -121,7 +121,7 @@ pub fn catch_up(bench: &mut Bench) -> Result<Vec<Row>, String> {
     bench.note_turn(&work, &ball);
     let p99_ms = p99_ms?;
     let told = format!("{} s CPU in {} s, p99 {} ms", short(cpu), short(seconds), short(p99_ms));
-    let checks = [Check::at_most("s", cpu, 2.0), Check::at_most("ms", p99_ms, 5.0)];
+    let checks = [Check::at_most(cpu, 2.0), Check::at_most(p99_ms, 5.0)];
     Ok(vec![Row::new(&work, "≤ 2 s CPU of both; p99 of others < 5 ms", told).judged(&checks)])
 }
 

@@ -16,7 +16,8 @@ const SIMULATION_PATIENCE: Duration = Duration::from_secs(900);
 pub fn connections(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     for &count in bench.sizes.connections {
-        let work = format!("{} connections × 1", short(count.into()));
+        let plural = if count == 1 { "" } else { "s" };
+        let work = format!("{} connection{plural} × 1", short(count.into()));
         let compared =
             compare(bench, &work, QUIET, &PEERS, &format!("--connections {count} --depth 1"))?;
         let (cpu, rate) = (compared.least(CPU)?, compared.median("replies_per_second")?);

@@ -35,7 +35,7 @@ pub fn idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
         format!("{} bytes", short(herd)),
     )
     .peers(bytes.told("bytes"))
-    .judged(&[Check::at_most("bytes", herd, 256.0)]);
+    .judged(&[Check::at_most(herd, 256.0)]);
     Ok(vec![row])
 }
 

@@ -32,7 +32,7 @@ pub fn instructions(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let short_run = counted(bench, &format!("{words} --requests {REQUESTS}"))?;
     let long_run = counted(bench, &format!("{words} --requests {}", 2 * REQUESTS))?;
     let each = (long_run - short_run) / f64::from(REQUESTS);
-    let check = Check::at_most("instructions", each, 700.0);
+    let check = Check::at_most(each, 700.0);
     Ok(vec![Row::new(&work, goal, short(each)).judged(&[check])])
 }
 

@@ -64,7 +64,7 @@ fn flood_row(bench: &Bench, rings: &[Ring], samples: &[Samples]) -> Result<Row, 
         format!("{flood} updates as fast as they come, plain links: CPU of all five per update");
     Ok(Row::new(&work, "≤ 2.5 µs", format!("{} µs", short(herd)))
         .peers(cpu.told("µs"))
-        .judged(&[Check::at_most("µs", herd, 2.5)])
+        .judged(&[Check::at_most(herd, 2.5)])
         .marked(samples.first().is_some_and(Samples::disturbed)))
 }
 

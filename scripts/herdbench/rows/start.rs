@@ -39,7 +39,7 @@ fn build(bench: &Bench) -> Result<Row, String> {
         return Err("the release does not build".to_owned());
     }
     Ok(Row::new("release build from nothing", "≤ 90 s", format!("{} s", short(seconds)))
-        .judged(&[Check::at_most("s", seconds, 90.0)]))
+        .judged(&[Check::at_most(seconds, 90.0)]))
 }
 
 /// The time from the call to the first answer of the first server, of a herd that was started before.
@@ -69,7 +69,7 @@ fn first_answer(bench: &mut Bench) -> Result<Row, String> {
     }
     let told = format!("{} s (all five linked: {} s)", short(answered), short(ready));
     let work = "`scripts/herd start` of a built herd: the first answer";
-    Ok(Row::new(work, "≤ 0.5 s", told).judged(&[Check::at_most("s", answered, 0.5)]))
+    Ok(Row::new(work, "≤ 0.5 s", told).judged(&[Check::at_most(answered, 0.5)]))
 }
 
 fn script(bench: &Bench, words: &[&str]) -> Result<Process, String> {

@@ -43,7 +43,7 @@ pub fn tls_idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let work = format!("{} idle connections over TLS: memory each", short(count.into()));
     bench.note_turn(&work, &server);
     let row = Row::new(&work, "≤ 12 KiB", format!("{} KiB", short(each / KIB)))
-        .judged(&[Check::at_most("KiB", each / KIB, 12.0)]);
+        .judged(&[Check::at_most(each / KIB, 12.0)]);
     Ok(vec![row])
 }
 

@@ -12,6 +12,6 @@ pub fn longest(bench: &mut Bench) -> Result<Vec<Row>, String> {
         return Ok(vec![Row::new(name, "≤ 10 ms", "no server of this run was asked".to_owned())]);
     };
     let ms = us / 1_000.0;
-    let check = Check::at_most("ms", ms, 10.0);
+    let check = Check::at_most(ms, 10.0);
     Ok(vec![Row::new(name, "≤ 10 ms", format!("{} ms ({work})", short(ms))).judged(&[check])])
 }

@@ -101,7 +101,7 @@ impl Server {
             if stream.read_buf(&mut input).await? == 0 {
                 return Ok(());
             }
-            while let Some(end) = memchr::memchr(b'\n', &input) {
+            while let Some(end) = input.iter().position(|&byte| byte == b'\n') {
                 self.line_received(&input[..end], &mut replies, &mut news);
                 input.advance(end + 1);
             }
