@@ -4,28 +4,14 @@
 //! and ends the run; it never looks into a request or a reply (`caller.rs` does). Called by the protocols
 //! and, for everything that is a matter of time, by delayed calls.
 
-use std::io::Write as _;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::caller::{Caller, Idler};
-use super::histogram::Histogram;
-use super::process::{self, Cpu};
+use super::Plan;
+use super::measurement::Measurement;
 use super::request::{Kind, Requests, Stamp, TIME_BYTES};
 use super::schedule::Schedule;
-use super::summary::{Idle, Summary, Usage};
-use super::{Plan, refused};
-use crate::reactor::{Application, ConnectOptions, Io, Reason, Target, Token};
-
-/// Connections under way at once, so that a listener's backlog is never what is measured.
-const CONNECTING_MAX: usize = 64;
-
-/// How long connecting may take: a server that is busy with the others has to come to it first.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After the idle connections are made, before the server's memory is read: it has to accept the last
-/// ones, and to give back what it needed only for that.
-const SETTLE: Duration = Duration::from_millis(500);
+use super::summary::{Idle, Summary};
+use crate::reactor::{Application, Io, Target, Token};
 
 /// Requests that an open loop has in flight, all connections together; about 50 bytes each. What is due
 /// beyond it waits to be sent, and its latency counts.
@@ -34,9 +20,6 @@ pub const IN_FLIGHT_MAX: usize = 1 << 20;
 /// Sleeping is no finer than the kernel's millisecond and what it takes to wake up. With the next request
 /// of an open loop nearer than this, the loop turns without sleeping, so that it leaves on time.
 const TURN_BELOW: Duration = Duration::from_millis(2);
-
-/// How long an open loop may be busy after its end with what had become due before.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// What the delayed calls of a run and its parts tell each other.
 #[derive(Debug)]
@@ -76,53 +59,37 @@ pub enum Phase {
 
 /// The application of a load run.
 pub struct Load {
-    plan: Plan,
+    pub(super) plan: Plan,
     origin: Instant,
     reports: Requests,
     questions: Option<Requests>,
-    schedule: Option<Schedule>,
+    pub(super) schedule: Option<Schedule>,
     stamp: Stamp,
-    phase: Phase,
+    pub(super) phase: Phase,
     failure: Option<String>,
 
-    callers: Vec<Token>,
-    dialled: usize,
-    made: usize,
+    pub(super) callers: Vec<Token>,
+    pub(super) dialled: usize,
+    pub(super) made: usize,
     told: usize,
-    connecting_since: u64,
+    pub(super) connecting_since: u64,
     connect_nanos: u64,
 
     /// When the load began, in nanoseconds since `origin`, as all times here.
-    began: u64,
-    /// Of an open loop: requests that count are due from here on.
-    counts_from: u64,
+    pub(super) began: u64,
     /// Of an open loop: before this request the connections have been told to send.
     ticked_to: u64,
     /// Of an open loop: no request from this number on is ever due.
     due_end: u64,
-    issued: u64,
-    answered: u64,
-    last_reply: u64,
-    drain_began: u64,
+    pub(super) issued: u64,
+    pub(super) answered: u64,
+    pub(super) last_reply: u64,
+    pub(super) drain_began: u64,
 
-    histogram: Histogram,
-    window: Window,
-    before: (Option<Cpu>, Option<Cpu>),
-    usage: (Option<Usage>, Option<Usage>),
-    resident: (Option<u64>, Option<u64>),
+    pub(super) measured: Measurement,
+    pub(super) resident: (Option<u64>, Option<u64>),
     /// Replies at the last progress line.
-    shown: u64,
-}
-
-/// What is counted between warm-up and end.
-#[derive(Clone, Copy, Default)]
-struct Window {
-    from: u64,
-    nanos: u64,
-    replies: u64,
-    faults: u64,
-    bytes_in: u64,
-    bytes_out: u64,
+    pub(super) shown: u64,
 }
 
 impl Load {
@@ -149,30 +116,15 @@ impl Load {
             connecting_since: 0,
             connect_nanos: 0,
             began: 0,
-            counts_from: u64::MAX,
             ticked_to: 0,
             due_end: limit,
             issued: 0,
             answered: 0,
             last_reply: 0,
             drain_began: 0,
-            histogram: Histogram::default(),
-            window: Window::default(),
-            before: (None, None),
-            usage: (None, None),
+            measured: Measurement::default(),
             resident: (None, None),
             shown: 0,
-        }
-    }
-
-    /// Makes the first connections.
-    pub fn start(&mut self, io: &mut Io<Self>) {
-        self.resident.0 = self.watched().and_then(process::resident_kb);
-        io.call_later(Duration::from_secs(1), Target::Application, Event::Second);
-        if self.plan.idle == 0 {
-            self.connect_callers(io);
-        } else {
-            self.dial_more(io);
         }
     }
 
@@ -192,22 +144,16 @@ impl Load {
             resident_before_kb: self.resident.0,
             resident_after_kb: self.resident.1,
         });
+        let measured = std::mem::take(&mut self.measured);
         Ok(Summary {
             kind: if self.questions.is_some() { "whatsat" } else { self.plan.kind.name() },
             connections: self.plan.connections,
             depth: self.plan.depth,
             rate: self.plan.rate,
-            nanos: self.window.nanos,
-            replies: self.window.replies,
-            faults: self.window.faults,
-            bytes_in: self.window.bytes_in,
-            bytes_out: self.window.bytes_out,
             unanswered: self.issued - self.answered,
             unsent: due.saturating_sub(self.issued),
             connect_nanos: self.connect_nanos,
-            load: self.usage.0.take(),
-            server: self.usage.1.take(),
-            histogram: std::mem::take(&mut self.histogram),
+            measured,
             idle,
         })
     }
@@ -285,19 +231,6 @@ impl Load {
 
     // What the connections tell.
 
-    /// A connection is made.
-    pub fn connected(&mut self, io: &mut Io<Self>) {
-        self.made += 1;
-        match self.phase {
-            Phase::Opening if self.made == self.plan.idle => {
-                self.phase = Phase::Settling;
-                io.call_later(SETTLE, Target::Application, Event::Settled);
-            }
-            Phase::Connecting if self.made == self.plan.connections => self.begin(io),
-            _ => self.dial_more(io),
-        }
-    }
-
     /// A client has told where it is.
     pub fn told(&mut self, now: u64) {
         self.told += 1;
@@ -308,7 +241,7 @@ impl Load {
     pub fn issued(&mut self) {
         self.issued += 1;
         if self.phase == Phase::Measuring {
-            self.window.bytes_out += self.requests().length() as u64;
+            self.measured.bytes_out += self.requests().length() as u64;
         }
     }
 
@@ -317,17 +250,17 @@ impl Load {
         self.answered += 1;
         self.last_reply = now;
         if self.phase == Phase::Measuring {
-            self.window.replies += 1;
-            self.window.bytes_in += bytes as u64;
-            self.window.faults += u64::from(fault);
+            self.measured.replies += 1;
+            self.measured.bytes_in += bytes as u64;
+            self.measured.faults += u64::from(fault);
         }
         // An open loop's request counts by when it was due, however late its answer.
         let counts = match self.schedule {
             None => self.phase == Phase::Measuring,
-            Some(_) => due >= self.counts_from,
+            Some(_) => self.phase >= Phase::Measuring && due >= self.measured.from,
         };
         if counts {
-            self.histogram.record(now.saturating_sub(due));
+            self.measured.histogram.record(now.saturating_sub(due));
         }
     }
 
@@ -336,7 +269,7 @@ impl Load {
         match self.phase {
             Phase::Telling if self.told == self.plan.clients => self.warm_up(io),
             Phase::Measuring if self.plan.requests == Some(self.answered) => {
-                self.end_window();
+                self.measured.end(self.nanos(), &self.plan.pids);
                 self.phase = Phase::Over;
             }
             Phase::Draining if self.answered == self.issued => {
@@ -355,58 +288,10 @@ impl Load {
         self.phase = Phase::Over;
     }
 
-    /// A connection is gone or could not be made.
-    pub fn lost(&mut self, which: &str, waiting: usize, why: &Reason) {
-        if self.is_over() {
-            return;
-        }
-        self.fail(match why {
-            Reason::ConnectFailed { to, why } => refused(to, why),
-            Reason::Done => format!(
-                "{which}: the server closed it with {waiting} requests unanswered; see its log for the \
-                 reason, and whether it still runs"
-            ),
-            why => format!(
-                "{which}: it broke with {waiting} requests unanswered: {why}; see whether the server \
-                 still runs"
-            ),
-        });
-    }
-
     // The phases.
 
-    fn dial_more(&mut self, io: &mut Io<Self>) {
-        let idle = self.phase == Phase::Opening;
-        let wanted = if idle { self.plan.idle } else { self.plan.connections };
-        while self.dialled < wanted && self.dialled - self.made < CONNECTING_MAX {
-            let options = ConnectOptions { connect_timeout: CONNECT_TIMEOUT, ..Default::default() };
-            let address = if idle { self.idle_address(self.dialled) } else { self.plan.address };
-            let (host, port) = (address.ip().to_string(), address.port());
-            if idle {
-                io.connect_tcp(&host, port, options, Box::new(Idler));
-            } else {
-                let caller = Caller::new(self.dialled);
-                self.callers.push(io.connect_tcp(&host, port, options, Box::new(caller)));
-            }
-            self.dialled += 1;
-        }
-    }
-
-    /// Idle connections go to all addresses in turn: one has no more than some thousand ports.
-    fn idle_address(&self, number: usize) -> SocketAddr {
-        let others = &self.plan.to;
-        let turn = number % (others.len() + 1);
-        turn.checked_sub(1).and_then(|i| others.get(i)).copied().unwrap_or(self.plan.address)
-    }
-
-    fn connect_callers(&mut self, io: &mut Io<Self>) {
-        self.phase = Phase::Connecting;
-        (self.dialled, self.made) = (0, 0);
-        self.connecting_since = self.nanos();
-        self.dial_more(io);
-    }
-
-    fn begin(&mut self, io: &mut Io<Self>) {
+    /// All connections are made.
+    pub(super) fn begin(&mut self, io: &mut Io<Self>) {
         self.last_reply = self.nanos();
         self.connect_nanos = self.last_reply - self.connecting_since;
         self.set_stamp(io);
@@ -436,16 +321,14 @@ impl Load {
 
     fn measure(&mut self, io: &mut Io<Self>) {
         self.phase = Phase::Measuring;
-        self.before = (process::cpu(&[std::process::id()]), process::cpu(&self.plan.pids));
-        self.window.from = self.nanos();
-        self.counts_from = self.window.from;
+        self.measured.begin(self.nanos(), &self.plan.pids);
         if self.plan.requests.is_none() {
             io.call_later(self.plan.seconds, Target::Application, Event::PhaseOver);
         }
     }
 
     fn drain(&mut self, io: &mut Io<Self>) {
-        self.end_window();
+        self.measured.end(self.nanos(), &self.plan.pids);
         self.phase = Phase::Draining;
         self.drain_began = self.nanos();
         if let Some(schedule) = self.schedule {
@@ -453,16 +336,6 @@ impl Load {
             self.tell_due_to_send(schedule, self.due_end, io);
         }
         self.look_whether_done(io);
-    }
-
-    fn end_window(&mut self) {
-        let nanos = self.nanos().saturating_sub(self.window.from);
-        self.window.nanos = nanos;
-        let after = (process::cpu(&[std::process::id()]), process::cpu(&self.plan.pids));
-        let usage = |before: Option<Cpu>, after: Option<Cpu>| {
-            Some(Usage { cpu: after? - before?, nanos, replies: self.window.replies })
-        };
-        self.usage = (usage(self.before.0, after.0), usage(self.before.1, after.1));
     }
 
     fn tell_all_to_send(&self, io: &mut Io<Self>) {
@@ -496,56 +369,6 @@ impl Load {
         }
     }
 
-    /// Looks once a second whether anything still comes.
-    fn second(&mut self, io: &mut Io<Self>) {
-        io.call_later(Duration::from_secs(1), Target::Application, Event::Second);
-        let silence = Duration::from_nanos(self.nanos().saturating_sub(self.last_reply));
-        // An open loop goes on whatever the answers do, unless it is to have so many of them.
-        let endless = self.schedule.is_some() && self.plan.requests.is_none();
-        let closed = !endless || self.phase == Phase::Telling;
-        match self.phase {
-            Phase::Telling | Phase::Warming | Phase::Measuring
-                if closed && silence > self.plan.patience =>
-            {
-                self.fail(format!(
-                    "no reply for {} s (--patience), {} replies after the beginning; see whether the \
-                     server at {} hangs",
-                    self.plan.patience.as_secs_f64(),
-                    self.answered,
-                    self.plan.address
-                ));
-            }
-            Phase::Draining => {
-                let drained = Duration::from_nanos(self.nanos() - self.drain_began);
-                if silence.min(drained) > self.plan.patience || drained > DRAIN_MAX {
-                    self.phase = Phase::Over;
-                }
-            }
-            _ => {}
-        }
-        if self.plan.progress && self.phase >= Phase::Warming {
-            self.show_progress();
-        }
-    }
-
-    fn show_progress(&mut self) {
-        let seconds = Duration::from_nanos(self.nanos() - self.began).as_secs();
-        let replies = self.answered - self.shown;
-        self.shown = self.answered;
-        let waiting = self.issued - self.answered;
-        let p99 = self.histogram.per_mille(990) / 1000;
-        // A progress line that nobody can see is no reason to stop.
-        let _ = writeln!(
-            std::io::stderr(),
-            "{seconds:4} s  {replies:9} replies in this second, {waiting} in flight; p99 so far {p99} µs"
-        );
-    }
-
-    /// The process whose memory is told.
-    fn watched(&self) -> Option<u32> {
-        self.plan.pids.first().copied()
-    }
-
     fn set_stamp(&mut self, io: &Io<Self>) {
         let since = io.wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.stamp.set(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
@@ -557,10 +380,7 @@ impl Application for Load {
 
     fn event_received(&mut self, event: Event, io: &mut Io<Self>) {
         match event {
-            Event::Settled => {
-                self.resident.1 = self.watched().and_then(process::resident_kb);
-                self.connect_callers(io);
-            }
+            Event::Settled => self.settled(io),
             Event::PhaseOver if self.phase == Phase::Warming => self.measure(io),
             Event::PhaseOver if self.phase == Phase::Measuring => self.drain(io),
             Event::Tick => self.tick(io),

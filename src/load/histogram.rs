@@ -5,13 +5,13 @@
 //! hours. Filled by every reply, read by the progress line and the summary.
 
 /// Buckets within one power of two, which bounds the relative error by its inverse.
-const STEPS: u64 = 64;
+const STEPS: u64 = 1 << STEP_BITS;
 
 /// `STEPS` is two to this power.
-const STEP_BITS: u32 = STEPS.trailing_zeros();
+const STEP_BITS: u32 = 6;
 
 /// The values below `STEPS` have a bucket each; each of the higher powers of two has `STEPS`.
-const BUCKETS: usize = (64 - STEP_BITS as usize + 1) * STEPS as usize;
+const BUCKETS: usize = (64 - STEP_BITS as usize + 1) << STEP_BITS;
 
 /// How often each latency came, in nanoseconds.
 pub struct Histogram {

@@ -12,23 +12,28 @@
 //! | `schedule.rs` | when the requests of an open loop are due (pure) |
 //! | `histogram.rs` | latencies (pure) |
 //! | `caller.rs` | one connection: where these meet a socket |
-//! | `app.rs` | the run and its phases |
+//! | `app.rs`, `connecting.rs`, `seconds.rs` | the run and its phases |
 //! | `updates.rs`, `observer.rs` | another load: how fast an update reaches all servers of a herd |
+//! | `measurement.rs` | what counts, between warm-up and end |
 //! | `process.rs` | processor time and memory of processes |
-//! | `figures.rs`, `summary.rs` | what is told in the end (pure) |
+//! | `figures.rs`, `summary.rs`, `spread.rs` | what is told in the end (pure) |
 //!
 //! A *closed loop* sends a request when a reply has come: it finds how much a server can do. An *open loop*
 //! ([`Plan::rate`]) sends when it is time, as a crowd of strangers does: it finds how long they wait.
 
 mod app;
 mod caller;
+mod connecting;
 mod figures;
 mod histogram;
+mod measurement;
 mod observer;
 mod process;
 mod reply;
 mod request;
 mod schedule;
+mod seconds;
+mod spread;
 mod summary;
 mod updates;
 
@@ -38,8 +43,8 @@ use std::time::Duration;
 pub use process::PIDS_MAX;
 pub use request::{CLIENTS_MAX, Kind};
 pub use schedule::RATE_MAX;
-pub use summary::{Idle, Summary, Usage};
-pub use updates::Spread;
+pub use spread::Spread;
+pub use summary::{Idle, Summary};
 
 use crate::reactor::{Application, Now, Reactor};
 

@@ -5,36 +5,7 @@
 use std::fmt::Write as _;
 
 use super::figures::{Figures, duration, grouped, ratio};
-use super::histogram::Histogram;
-use super::process::Cpu;
-
-/// Processor time over the window that counts.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    /// Had and waited for.
-    pub cpu: Cpu,
-    /// The window's length.
-    pub nanos: u64,
-    /// Replies in it.
-    pub replies: u64,
-}
-
-impl Usage {
-    /// Of one reply, in nanoseconds.
-    pub fn nanos_per_reply(self) -> f64 {
-        ratio(self.cpu.ran, self.replies)
-    }
-
-    /// The share of the time that they ran; more than 1 with several processors.
-    pub fn busy(self) -> f64 {
-        ratio(self.cpu.ran, self.nanos)
-    }
-
-    /// The share of the time that they were ready to run and had no processor.
-    pub fn wait(self) -> f64 {
-        ratio(self.cpu.waited, self.nanos)
-    }
-}
+use super::measurement::Measurement;
 
 /// What idle connections cost the server.
 #[derive(Clone, Copy, Debug)]
@@ -65,35 +36,21 @@ pub struct Summary {
     pub depth: usize,
     /// Requests a second, in an open loop.
     pub rate: Option<u32>,
-    /// The length of the window that counts, between warm-up and end.
-    pub nanos: u64,
-    /// Replies in it, all of them right.
-    pub replies: u64,
-    /// Those of them that tell of a fault of Places.
-    pub faults: u64,
-    /// Bytes of the replies in it.
-    pub bytes_in: u64,
-    /// Bytes of the requests in it.
-    pub bytes_out: u64,
+    /// What was counted between warm-up and end.
+    pub measured: Measurement,
     /// Requests without a reply at the end.
     pub unanswered: u64,
     /// Requests of an open loop that were due and could not be sent.
     pub unsent: u64,
     /// How long it took to make the connections.
     pub connect_nanos: u64,
-    /// The latencies. Of an open loop, also of replies after the window to what was due in it.
-    pub histogram: Histogram,
-    /// This process.
-    pub load: Option<Usage>,
-    /// The watched ones.
-    pub server: Option<Usage>,
     /// With idle connections.
     pub idle: Option<Idle>,
 }
 
 impl Summary {
     fn replies_per_second(&self) -> f64 {
-        ratio(self.replies, self.nanos) * 1e9
+        ratio(self.measured.replies, self.measured.nanos) * 1e9
     }
 
     /// Why the run is no success although every reply was right.
@@ -116,27 +73,27 @@ impl Summary {
         if let Some(rate) = self.rate {
             figures.count("rate", u64::from(rate));
         }
-        figures.decimal("seconds", ratio(self.nanos, 1) / 1e9, 6);
-        figures.count("replies", self.replies);
+        figures.decimal("seconds", ratio(self.measured.nanos, 1) / 1e9, 6);
+        figures.count("replies", self.measured.replies);
         figures.decimal("replies_per_second", self.replies_per_second(), 1);
         for (key, per_mille) in
             [("p50_us", 500), ("p90_us", 900), ("p99_us", 990), ("p99_9_us", 999)]
         {
-            figures.micros(key, self.histogram.per_mille(per_mille));
+            figures.micros(key, self.measured.histogram.per_mille(per_mille));
         }
-        figures.micros("max_us", self.histogram.longest());
-        figures.count("bytes_in", self.bytes_in);
-        figures.count("bytes_out", self.bytes_out);
-        figures.count("errors", self.faults);
+        figures.micros("max_us", self.measured.histogram.longest());
+        figures.count("bytes_in", self.measured.bytes_in);
+        figures.count("bytes_out", self.measured.bytes_out);
+        figures.count("errors", self.measured.faults);
         figures.count("unanswered", self.unanswered);
         figures.count("unsent", self.unsent);
         figures.decimal("connect_seconds", ratio(self.connect_nanos, 1) / 1e9, 6);
-        if let Some(load) = self.load {
+        if let Some(load) = self.measured.load {
             figures.decimal("load_cpu_ns_per_reply", load.nanos_per_reply(), 1);
             figures.decimal("load_busy", load.busy(), 3);
             figures.decimal("load_wait", load.wait(), 3);
         }
-        if let Some(server) = self.server {
+        if let Some(server) = self.measured.server {
             figures.decimal("server_cpu_ns_per_reply", server.nanos_per_reply(), 1);
             figures.decimal("server_busy", server.busy(), 3);
             figures.decimal("server_wait", server.wait(), 3);
@@ -161,25 +118,27 @@ impl Summary {
             None => format!("{} in flight on each", grouped(self.depth as u64)),
             Some(rate) => format!("{} requests due a second", grouped(u64::from(rate))),
         };
-        let (connections, seconds) = (grouped(self.connections as u64), ratio(self.nanos, 1) / 1e9);
+        let (connections, seconds) =
+            (grouped(self.connections as u64), ratio(self.measured.nanos, 1) / 1e9);
         let _ = writeln!(text, "{}: {connections} connections, {shape}, {seconds:.2} s", self.kind);
         let _ = writeln!(
             text,
             "  replies    {:.0} a second, {} in all; {} errors, {} unanswered",
             self.replies_per_second(),
-            grouped(self.replies),
-            grouped(self.faults),
+            grouped(self.measured.replies),
+            grouped(self.measured.faults),
             grouped(self.unanswered)
         );
         let [p50, p99, p99_9] =
-            [500, 990, 999].map(|per_mille| duration(self.histogram.per_mille(per_mille)));
-        let longest = duration(self.histogram.longest());
+            [500, 990, 999].map(|per_mille| duration(self.measured.histogram.per_mille(per_mille)));
+        let longest = duration(self.measured.histogram.longest());
         let _ = writeln!(text, "  latency    p50 {p50}, p99 {p99}, p99.9 {p99_9}, max {longest}");
-        let (bytes_in, bytes_out) = (grouped(self.bytes_in), grouped(self.bytes_out));
+        let (bytes_in, bytes_out) =
+            (grouped(self.measured.bytes_in), grouped(self.measured.bytes_out));
         let connect = duration(self.connect_nanos);
         let _ =
             writeln!(text, "  bytes      {bytes_in} in, {bytes_out} out; connected in {connect}");
-        for (name, usage) in [("this load", self.load), ("server", self.server)] {
+        for (name, usage) in [("this load", self.measured.load), ("server", self.measured.server)] {
             let Some(usage) = usage else { continue };
             let (nanos, busy, wait) = (usage.nanos_per_reply(), usage.busy(), usage.wait());
             let _ = writeln!(
@@ -199,29 +158,33 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
+    use super::super::histogram::Histogram;
+    use super::super::measurement::Usage;
+    use super::super::process::Cpu;
     use super::*;
 
     fn summary() -> Summary {
         let mut histogram = Histogram::default();
         (1..=1000).for_each(|micros| histogram.record(micros * 1000));
         let cpu = Cpu { ran: 500_000_000, waited: 20_000_000 };
-        let usage = Usage { cpu, nanos: 2_000_000_000, replies: 1000 };
+        let measured = Measurement {
+            nanos: 2_000_000_000,
+            replies: 1000,
+            bytes_in: 88_000,
+            bytes_out: 73_000,
+            histogram,
+            load: Some(Usage { cpu, nanos: 2_000_000_000, replies: 1000 }),
+            ..Default::default()
+        };
         Summary {
             kind: "iamat",
             connections: 64,
             depth: 1,
             rate: None,
-            nanos: 2_000_000_000,
-            replies: 1000,
-            faults: 0,
-            bytes_in: 88_000,
-            bytes_out: 73_000,
             unanswered: 0,
             unsent: 0,
             connect_nanos: 1_500_000,
-            histogram,
-            load: Some(usage),
-            server: None,
+            measured,
             idle: None,
         }
     }

@@ -8,11 +8,11 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::figures::{Figures, duration, grouped, ratio};
 use super::histogram::Histogram;
 use super::observer::{Observer, Origin};
 use super::process::{self, Cpu};
 use super::request::{Kind, Requests, Stamp};
+use super::spread::Spread;
 use super::{Plan, refused};
 use crate::reactor::{Application, ConnectOptions, Io, Protocol, Reason, Target, Token};
 
@@ -44,7 +44,8 @@ pub(super) enum Stage {
 /// The application of this load.
 pub struct Updates {
     plan: Plan,
-    updates: u64,
+    /// Updates to be sent.
+    wanted: u64,
     origin: Instant,
     pub(super) requests: Requests,
     stamp: Stamp,
@@ -72,15 +73,15 @@ pub struct Updates {
 
 impl Updates {
     /// A load that has not begun.
-    pub fn new(plan: Plan, updates: u64) -> Self {
+    pub fn new(plan: Plan, wanted: u64) -> Self {
         // More clients than updates would only be texts that nobody sends.
-        let clients = plan.clients.min(usize::try_from(updates).unwrap_or(usize::MAX)).max(1);
+        let clients = plan.clients.min(usize::try_from(wanted).unwrap_or(usize::MAX)).max(1);
         let requests = Requests::reports(Kind::Iamat, std::process::id(), clients);
         Self {
             lines: vec![Vec::new(); requests.clients()],
             requests,
             plan,
-            updates,
+            wanted,
             origin: Instant::now(),
             stamp: Stamp::default(),
             stage: Stage::Connecting,
@@ -109,7 +110,7 @@ impl Updates {
             let options = ConnectOptions::default();
             io.connect_tcp(&address.ip().to_string(), address.port(), options, protocol)
         };
-        self.sender = Some(connect(self.plan.address, Box::new(Origin::default())));
+        self.sender = Some(connect(self.plan.address, Box::<Origin>::default()));
         for address in &self.plan.to {
             self.observers.push(connect(*address, Box::new(Observer::new(*address))));
         }
@@ -128,7 +129,7 @@ impl Updates {
         }
         Ok(Spread {
             servers: self.observers.len() + 1,
-            updates: self.updates,
+            updates: self.wanted,
             clients: self.requests.clients(),
             depth: self.plan.depth,
             nanos: self.ended - self.began,
@@ -152,15 +153,14 @@ impl Updates {
             self.before = process::cpu(&self.plan.pids);
             self.began = self.nanos();
             self.last_progress = self.began;
-            self.tell(self.sender, io);
+            self.tell_sender(io);
         }
     }
 
     /// The next update, if one may be sent with so many unanswered: the client and its time.
     pub(super) fn next_update(&mut self, unanswered: usize) -> Option<(usize, [u8; 20])> {
-        let may = self.stage == Stage::Sending
-            && self.sent < self.updates
-            && unanswered < self.plan.depth;
+        let may =
+            self.stage == Stage::Sending && self.sent < self.wanted && unanswered < self.plan.depth;
         if !may {
             return None;
         }
@@ -179,7 +179,7 @@ impl Updates {
             kept.extend_from_slice(line);
         }
         let alone = self.plan.depth == 1;
-        if alone || self.answered == self.updates {
+        if alone || self.answered == self.wanted {
             self.stage = Stage::Looking;
             self.look_for(client, io);
         }
@@ -201,9 +201,9 @@ impl Updates {
             if self.plan.depth == 1 {
                 self.histogram.record(self.last_progress - self.sent_at);
             }
-            if self.answered < self.updates {
+            if self.answered < self.wanted {
                 self.stage = Stage::Sending;
-                return self.tell(self.sender, io);
+                return self.tell_sender(io);
             }
             self.ended = self.last_progress;
             let after = process::cpu(&self.plan.pids);
@@ -249,9 +249,9 @@ impl Updates {
         }
     }
 
-    fn tell(&self, token: Option<Token>, io: &mut Io<Self>) {
-        if let Some(token) = token {
-            io.post(token, Event::Go);
+    fn tell_sender(&self, io: &mut Io<Self>) {
+        if let Some(sender) = self.sender {
+            io.post(sender, Event::Go);
         }
     }
 
@@ -286,78 +286,5 @@ impl Application for Updates {
 
     fn turn_end(&mut self, io: &mut Io<Self>) {
         self.set_stamp(io);
-    }
-}
-
-/// How fast updates spread.
-pub struct Spread {
-    /// Servers of the herd that were told or asked.
-    pub servers: usize,
-    /// Updates sent.
-    pub updates: u64,
-    /// Clients that they were about.
-    pub clients: usize,
-    /// Updates in flight.
-    pub depth: usize,
-    /// From the first update's sending until all servers had the last.
-    pub nanos: u64,
-    /// Processor time of the watched processes meanwhile.
-    pub cpu: Option<Cpu>,
-    /// Of updates one at a time: from its sending until the last server had it.
-    pub histogram: Histogram,
-}
-
-impl Spread {
-    fn per_second(&self) -> f64 {
-        ratio(self.updates, self.nanos) * 1e9
-    }
-
-    /// One JSON object on one line.
-    pub fn json(&self) -> String {
-        let mut figures = Figures::default();
-        figures.text("kind", "updates");
-        figures.count("servers", self.servers as u64);
-        figures.count("updates", self.updates);
-        figures.count("clients", self.clients as u64);
-        figures.count("depth", self.depth as u64);
-        figures.decimal("seconds", ratio(self.nanos, 1) / 1e9, 6);
-        figures.decimal("updates_per_second", self.per_second(), 1);
-        if self.histogram.total() > 0 {
-            for (key, per_mille) in [("update_p50_us", 500), ("update_p99_us", 990)] {
-                figures.micros(key, self.histogram.per_mille(per_mille));
-            }
-            figures.micros("update_max_us", self.histogram.longest());
-        }
-        if let Some(cpu) = self.cpu {
-            figures.decimal("server_cpu_ns_per_update", ratio(cpu.ran, self.updates), 1);
-            figures.decimal("server_busy", ratio(cpu.ran, self.nanos), 3);
-            figures.decimal("server_wait", ratio(cpu.waited, self.nanos), 3);
-        }
-        figures.json()
-    }
-
-    /// A few lines to read.
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "updates: {} of {} clients to {} servers, {} in flight: {:.0} a second\n",
-            grouped(self.updates),
-            grouped(self.clients as u64),
-            self.servers,
-            grouped(self.depth as u64),
-            self.per_second()
-        );
-        if self.histogram.total() > 0 {
-            let [p50, p99] = [500, 990].map(|p| duration(self.histogram.per_mille(p)));
-            let longest = duration(self.histogram.longest());
-            text +=
-                &format!("  until the last server has it: p50 {p50}, p99 {p99}, max {longest}\n");
-        }
-        if let Some(cpu) = self.cpu {
-            let each = ratio(cpu.ran, self.updates);
-            text += &format!(
-                "  {each:.0} ns of processor time an update, all watched servers together\n"
-            );
-        }
-        text
     }
 }

@@ -34,10 +34,11 @@ fn help_names_every_flag() {
     let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
                  --places-key-file --places-timeout --catch-up --control --keys --clients SIGHUP";
     for (command, names) in [
-        ("", "serve places check keys scripts/herd"),
+        ("", "serve places check keys load scripts/herd"),
         ("serve", serve),
         ("places", "--listen --ca-out --log-dir --log-level --control"),
         ("check", "TOPOLOGY topology.txt"),
+        ("load", "ADDR --connections --depth --seconds --rate --whatsat --idle --updates --json"),
         ("keys", "DIR --topology --authority-key --renew --days NAME"),
     ] {
         for flag in ["--help", "-h"] {

@@ -13,6 +13,7 @@ mod key;
 mod keys;
 mod links;
 mod listening;
+mod load;
 mod logs;
 mod places;
 mod pool;
