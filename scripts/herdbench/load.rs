@@ -102,12 +102,11 @@ pub fn load(bench: &mut Bench, words: &str) -> Result<Sample, String> {
 /// of them.
 pub fn sample(bench: &mut Bench, server: &Server, words: &str) -> Result<Sample, String> {
     let words = format!(
-        "{} --kind {} --pid {} --seconds {} --warmup {} {words}",
+        "{} --kind {} --pid {} {} {words}",
         server.address(),
         server.kind,
         server.process.pid(),
-        bench.sizes.sample.as_secs_f64(),
-        bench.sizes.warmup.as_secs_f64(),
+        bench.sizes.times(),
     );
     calmest(bench, &words)
 }

@@ -120,6 +120,12 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// The times of one sample, as `herd load` wants them.
+    pub fn times(&self) -> String {
+        let [sample, warmup] = [self.sample, self.warmup].map(|time| time.as_secs_f64());
+        format!("--seconds {sample} --warmup {warmup}")
+    }
+
     fn full() -> Self {
         Self {
             rounds: 5,

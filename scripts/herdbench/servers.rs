@@ -193,20 +193,6 @@ impl Stage {
         self.serve_on(bench, name, title, flags, SERVER_CPU)
     }
 
-    /// Starts its only server under another program, whose words come first.
-    pub fn serve_under(
-        &self,
-        bench: &Bench,
-        under: Command,
-        flags: &str,
-    ) -> Result<Server, String> {
-        let (name, port) = self.servers.first().ok_or("a herd without servers")?;
-        let serve = self.command(bench, name, flags);
-        let mut command = under;
-        command.arg(serve.get_program()).args(serve.get_args());
-        Server::start(bench, name, &command, SERVER_CPU, *port)
-    }
-
     /// Starts the stand-in for Places, which writes its certificate into the file.
     pub fn stand_in(&self, bench: &Bench, port: u16, ca: &Path) -> Result<Server, String> {
         let control = self.folder.join("places.sock");

@@ -44,10 +44,10 @@ pub fn clients(bench: &mut Bench) -> Result<Vec<Row>, String> {
         .zip(&filled)
         .map(|(count, (_, server, _))| {
             let (address, pid) = (server.address(), server.process.pid());
-            let seconds = bench.sizes.sample.as_secs_f64();
+            let times = bench.sizes.times();
             format!(
                 "{address} --pid {pid} --connections {connections} --depth {depth} \
-                 --clients {count} --seconds {seconds} --warmup 0.1"
+                 --clients {count} {times}"
             )
         })
         .collect();

@@ -9,6 +9,9 @@ use crate::peers::PEERS;
 use crate::process::Process;
 use crate::table::{Row, short};
 
+/// From so many connections on, samples are longer.
+const MANY: u32 = 10_000;
+
 /// How long the simulator may take, its build included.
 const SIMULATION_PATIENCE: Duration = Duration::from_secs(900);
 
@@ -18,8 +21,15 @@ pub fn connections(bench: &mut Bench) -> Result<Vec<Row>, String> {
     for &count in bench.sizes.connections {
         let plural = if count == 1 { "" } else { "s" };
         let work = format!("{} connection{plural} × 1", short(count.into()));
+        // So many take their time for one round, and a sample should have several.
+        let sample = bench.sizes.sample;
+        if count >= MANY {
+            bench.sizes.sample = 3 * sample;
+        }
         let compared =
-            compare(bench, &work, QUIET, &PEERS, &format!("--connections {count} --depth 1"))?;
+            compare(bench, &work, QUIET, &PEERS, &format!("--connections {count} --depth 1"));
+        bench.sizes.sample = sample;
+        let compared = compared?;
         let (cpu, rate) = (compared.least(CPU)?, compared.median("replies_per_second")?);
         for (title, figure) in &rate.0 {
             bench.pictures.add(title, count.into(), *figure);

@@ -54,39 +54,62 @@ fn first_answer(bench: &mut Bench) -> Result<Row, String> {
     let port = *ports.first().ok_or("a ring has servers")?;
 
     // The first start makes the keys, and looks whether something must be built.
-    script(bench, &["start"])?.finish(&bench.stop, HERD_PATIENCE)?;
-    script(bench, &["stop"])?.finish(&bench.stop, HERD_PATIENCE)?;
+    let mut first = Started::start(bench)?;
+    first.finish()?;
+    drop(first);
     let started = Instant::now();
-    let mut starting = script(bench, &["start"])?;
+    let mut again = Started::start(bench)?;
     let answer = bench.stop.wait(HERD_PATIENCE, || answers(port));
     let answered = started.elapsed().as_secs_f64();
-    let status = starting.finish(&bench.stop, HERD_PATIENCE);
+    again.finish()?;
     let ready = started.elapsed().as_secs_f64();
-    script(bench, &["stop"])?.finish(&bench.stop, HERD_PATIENCE)?;
     answer.ok_or("scripts/herd start does not make the herd answer")?;
-    if !status?.success() {
-        return Err("scripts/herd start failed".to_owned());
-    }
     let told = format!("{} s (all five linked: {} s)", short(answered), short(ready));
     let work = "`scripts/herd start` of a built herd: the first answer";
     Ok(Row::new(work, "≤ 0.5 s", told).judged(&[Check::at_most(answered, 0.5)]))
 }
 
-fn script(bench: &Bench, words: &[&str]) -> Result<Process, String> {
-    let folder = bench.scratch.join("start");
+/// A herd that `scripts/herd` was asked to start. It is stopped with this value, however the row ends.
+struct Started<'a> {
+    bench: &'a Bench,
+    starting: Option<Process>,
+}
+
+impl<'a> Started<'a> {
+    fn start(bench: &'a Bench) -> Result<Self, String> {
+        let mut command = script(bench, "start");
+        command.arg("--topology").arg(bench.scratch.join("start/topology.txt"));
+        let starting = Process::spawn(&mut command, "scripts/herd start".to_owned())?;
+        Ok(Self { bench, starting: Some(starting) })
+    }
+
+    /// Waits until it says that all of it is up.
+    fn finish(&mut self) -> Result<(), String> {
+        let Some(starting) = &mut self.starting else { return Ok(()) };
+        let status = starting.finish(&self.bench.stop, HERD_PATIENCE)?;
+        status.success().then_some(()).ok_or_else(|| "scripts/herd start failed".to_owned())
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        // First the one that starts servers, then those that it has started.
+        self.starting = None;
+        let _ = script(self.bench, "stop").status();
+    }
+}
+
+fn script(bench: &Bench, word: &str) -> Command {
     let mut command = Command::new(bench.root.join("scripts/herd"));
     if !bench.sizes.peers {
         // The script would build a release, which a smoke has no time for.
         command = Command::new(bench.herd.with_file_name("herdctl"));
         command.env("HERD_ROOT", &bench.root);
     }
-    command.args(words).arg("--run").arg(folder.join("run"));
-    if words != ["stop"] {
-        command.arg("--topology").arg(folder.join("topology.txt"));
-    }
+    command.arg(word).arg("--run").arg(bench.scratch.join("start/run"));
     command.env("CARGO_TARGET_DIR", &bench.target).env_remove("PLACES_API_KEY");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Process::spawn(&mut command, "scripts/herd".to_owned())
+    command
 }
 
 /// One question on a new connection; an answer, if there is one.
