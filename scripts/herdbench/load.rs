@@ -73,7 +73,12 @@ impl Samples {
     fn sorted(&self, key: &str) -> Result<Vec<f64>, String> {
         let all = self.disturbed();
         let kept = self.0.iter().filter(|sample| all || !sample.disturbed());
-        let mut numbers = kept.map(|sample| sample.number(key)).collect::<Result<Vec<_>, _>>()?;
+        let told: Vec<Result<f64, String>> = kept.map(|sample| sample.number(key)).collect();
+        // A sample in which nothing was answered has no figure for each answer.
+        let mut numbers: Vec<f64> = told.iter().flatten().copied().collect();
+        if let (true, Some(Err(missing))) = (numbers.is_empty(), told.first()) {
+            return Err(missing.clone());
+        }
         numbers.sort_by(f64::total_cmp);
         Ok(numbers)
     }
