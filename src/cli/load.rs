@@ -43,11 +43,6 @@ The first wrong reply ends it with exit code 1, and so does a request without a 
   --json               the figures as one JSON object
 ";
 
-const SECONDS: Duration = Duration::from_secs(5);
-const WARMUP: Duration = Duration::from_millis(500);
-/// More than a server gives Places to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
-
 /// Runs the command with what is left of the command line.
 pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     if arguments.contains(["-h", "--help"]) {
@@ -67,21 +62,22 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn read(mut arguments: Arguments) -> Result<Plan, Failure> {
+    let usual = Plan::default();
     let mut count = |flag, max, default| {
         let value = whole(&mut arguments, flag, max as u64)?;
         Ok::<_, Failure>(value.and_then(|value| usize::try_from(value).ok()).unwrap_or(default))
     };
-    let connections = count("--connections", CONNECTIONS_MAX, 64)?;
-    let depth = count("--depth", DEPTH_MAX, 1)?;
-    let clients = count("--clients", CLIENTS_MAX, 1000)?;
-    let idle = count("--idle", CONNECTIONS_MAX, 0)?;
-    let length = seconds(&mut arguments, "--seconds")?.unwrap_or(SECONDS);
-    let warmup = seconds(&mut arguments, "--warmup")?.unwrap_or(WARMUP);
-    let patience = seconds(&mut arguments, "--patience")?.unwrap_or(PATIENCE);
+    let connections = count("--connections", CONNECTIONS_MAX, usual.connections)?;
+    let depth = count("--depth", DEPTH_MAX, usual.depth)?;
+    let clients = count("--clients", CLIENTS_MAX, usual.clients)?;
+    let idle = count("--idle", CONNECTIONS_MAX, usual.idle)?;
+    let length = seconds(&mut arguments, "--seconds")?.unwrap_or(usual.seconds);
+    let warmup = seconds(&mut arguments, "--warmup")?.unwrap_or(usual.warmup);
+    let patience = seconds(&mut arguments, "--patience")?.unwrap_or(usual.patience);
     let requests = whole(&mut arguments, "--requests", REQUESTS_MAX)?;
     let rate = whole(&mut arguments, "--rate", u64::from(RATE_MAX))?;
     let whatsat = arguments.opt_value_from_fn("--whatsat", question)?;
-    let kind = arguments.opt_value_from_fn("--kind", kind)?.unwrap_or(Kind::Iamat);
+    let kind = arguments.opt_value_from_fn("--kind", kind)?.unwrap_or(usual.kind);
     let to: Option<String> = arguments.opt_value_from_str("--to")?;
     let pids = arguments.opt_value_from_fn("--pid", pids)?.unwrap_or_default();
     let progress = arguments.contains("--progress") || stderr().is_terminal();

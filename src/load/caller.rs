@@ -240,3 +240,43 @@ impl Protocol<Load> for Idler {
         cx.app.lost("an idle connection", 0, why);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Plan, app::IN_FLIGHT_MAX};
+    use super::*;
+
+    /// An open loop of a thousand requests a second that began at time 0.
+    fn measuring(connections: usize) -> Load {
+        let mut app = Load::new(Plan { connections, rate: Some(1000), ..Plan::default() });
+        app.phase = Phase::Measuring;
+        app
+    }
+
+    #[test]
+    fn a_request_that_leaves_late_counts_from_when_it_was_due() {
+        let mut app = measuring(4);
+        let mut caller = Caller::new(3);
+        assert_eq!(caller.next_due(2_999_999, &app), None, "it is not due yet");
+        assert_eq!(caller.next_due(3_000_000, &app), Some(3_000_000));
+        let second = 1_000_000_000;
+        for due in [3_000_000, 7_000_000, 11_000_000] {
+            assert_eq!(caller.next_due(second, &app), Some(due));
+            caller.compose(due, &mut app, &mut Vec::new());
+        }
+        assert_eq!(caller.waiting.back().map(|sent| sent.due), Some(11_000_000));
+    }
+
+    #[test]
+    fn what_is_in_flight_is_bounded_and_the_rest_stays_due() {
+        let mut app = measuring(IN_FLIGHT_MAX / 2);
+        let (mut caller, late) = (Caller::new(0), u64::MAX);
+        for _ in 0..2 {
+            let due = caller.next_due(late, &app).unwrap();
+            caller.compose(due, &mut app, &mut Vec::new());
+        }
+        assert_eq!(caller.next_due(late, &app), None);
+        caller.waiting.pop_front();
+        assert!(caller.next_due(late, &app).is_some());
+    }
+}

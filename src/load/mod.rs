@@ -112,6 +112,30 @@ pub struct Plan {
     pub progress: bool,
 }
 
+impl Default for Plan {
+    /// What `herd load` does when it is told nothing but an address.
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            to: Vec::new(),
+            kind: Kind::Iamat,
+            connections: 64,
+            depth: 1,
+            clients: 1000,
+            seconds: Duration::from_secs(5),
+            warmup: Duration::from_millis(500),
+            // More than a server gives Places to answer.
+            patience: Duration::from_secs(15),
+            rate: None,
+            whatsat: None,
+            requests: None,
+            idle: 0,
+            pids: Vec::new(),
+            progress: false,
+        }
+    }
+}
+
 /// Loads the server, and tells what came of it. The error says what failed, or which reply was wrong.
 pub fn run(plan: Plan) -> Result<Summary, String> {
     enough_files(plan.connections + plan.idle)?;
@@ -166,4 +190,18 @@ fn refused(to: &str, why: &str) -> String {
         "cannot connect to {to}: {why}; is a server listening there? (start one with herd serve NAME, or \
          see scripts/herd status)"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_connections_than_files_are_refused_with_the_cure() {
+        if process::files_max().is_some_and(|allowed| allowed < 1 << 40) {
+            let words = enough_files(1 << 40).unwrap_err();
+            assert!(words.ends_with("ulimit -n 1099511627808"), "{words}");
+        }
+        assert_eq!(enough_files(1), Ok(()));
+    }
 }

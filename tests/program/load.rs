@@ -259,9 +259,9 @@ fn requests_leave_when_they_are_due_though_the_server_has_stopped_reading() {
 }
 
 #[test]
-fn an_open_loop_counts_from_when_a_request_was_due() {
-    // A pause of a quarter of a second makes all that fall due in it wait: a tenth of them for more
-    // than what is left of the pause after nine tenths.
+fn in_an_open_loop_a_pause_of_the_server_costs_all_that_fell_due_in_it() {
+    // Of 600 requests 250 fall due in the pause and wait 125 ms on average. A closed loop would have made
+    // one of them wait.
     let slow = server(|number, line| {
         if number == 300 {
             thread::sleep(std::time::Duration::from_millis(250));
@@ -390,6 +390,9 @@ fn words_that_are_wrong_or_do_not_go_together_are_refused() {
         assert_eq!(output.status.code(), Some(2), "{words}: {err}");
         assert!(err.contains(why), "{words}: {err}");
     }
+    let pids = vec!["1"; 1001].join(",");
+    let output = herd(&["load", "127.0.0.1:1", "--pid", &pids]);
+    assert!(text(&output.stderr).contains("at most 1000 process numbers"));
     let many = vec!["127.0.0.1:2"; 1001].join(",");
     let output = herd(&["load", "127.0.0.1:1", "--idle", "5", "--to", &many]);
     assert!(text(&output.stderr).contains("--to: at most 1000 addresses"));
