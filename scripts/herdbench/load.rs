@@ -1,0 +1,190 @@
+//! Samples: `herd load` run on CPU 1 against a server on CPU 0, again when it was disturbed, in turn over
+//! the candidates.
+//!
+//! A sample is disturbed when the server or the generator was ready to run for more than a few per cent of
+//! the time and had no CPU: somebody else had it. Other work only ever adds, so of several samples the
+//! least CPU time is the truest; of latencies it is the median. Called by the rows.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+use crate::process::{Process, pinned};
+use crate::servers::Server;
+
+/// The CPU of the load generator.
+pub const LOAD_CPU: u32 = 1;
+
+/// The share of the time without a CPU from which on a sample counts as disturbed.
+const DISTURBED: f64 = 0.03;
+
+/// How long a sample may take beyond the time that it is asked to.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What `herd load` said of one run.
+#[derive(Debug, Clone)]
+pub struct Sample(Value);
+
+impl Sample {
+    /// A number of it. The error names what is missing.
+    pub fn number(&self, key: &str) -> Result<f64, String> {
+        let number = self.0.get(key).and_then(Value::as_f64);
+        number.ok_or_else(|| format!("herd load tells no {key:?}"))
+    }
+
+    /// The greater share of the time that a side had to wait for its CPU.
+    fn waited(&self) -> f64 {
+        ["server_wait", "load_wait"]
+            .iter()
+            .filter_map(|key| self.number(key).ok())
+            .fold(0.0, f64::max)
+    }
+
+    fn disturbed(&self) -> bool {
+        self.waited() > DISTURBED
+    }
+}
+
+/// The samples of one candidate.
+#[derive(Debug, Default)]
+pub struct Samples(Vec<Sample>);
+
+impl Samples {
+    /// The least of a figure over the calm samples, or over all when none was calm.
+    pub fn least(&self, key: &str) -> Result<f64, String> {
+        let least = self.sorted(key)?.first().copied();
+        least.ok_or_else(|| "nothing was measured".to_owned())
+    }
+
+    /// The median of a figure, over the same.
+    pub fn median(&self, key: &str) -> Result<f64, String> {
+        let sorted = self.sorted(key)?;
+        let (low, high) = (sorted.get((sorted.len().max(1) - 1) / 2), sorted.get(sorted.len() / 2));
+        low.zip(high).map(|(a, b)| f64::midpoint(*a, *b)).ok_or("nothing was measured".to_owned())
+    }
+
+    /// Whether none of them was calm.
+    pub fn disturbed(&self) -> bool {
+        self.0.iter().all(Sample::disturbed)
+    }
+
+    fn sorted(&self, key: &str) -> Result<Vec<f64>, String> {
+        let all = self.disturbed();
+        let kept = self.0.iter().filter(|sample| all || !sample.disturbed());
+        let told: Vec<Result<f64, String>> = kept.map(|sample| sample.number(key)).collect();
+        // A sample in which nothing was answered has no figure for each answer.
+        let mut numbers: Vec<f64> = told.iter().flatten().copied().collect();
+        if let (true, Some(Err(missing))) = (numbers.is_empty(), told.first()) {
+            return Err(missing.clone());
+        }
+        numbers.sort_by(f64::total_cmp);
+        Ok(numbers)
+    }
+}
+
+/// Runs `herd load` once with these words, of which the first is the address.
+pub fn load(bench: &mut Bench, words: &str) -> Result<Sample, String> {
+    let mut command = Command::new(&bench.herd);
+    command.arg("load").args(words.split_whitespace()).arg("--json");
+    let mut command = pinned(&command, Some(LOAD_CPU));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = Process::spawn(&mut command, "herd load".to_owned())?;
+    // Both pipes hold what it says: one object, and a line of progress now and then.
+    let status = process.finish(&bench.stop, PATIENCE)?;
+    let (out, err) = process.output();
+    if !status.success() {
+        return Err(format!("herd load {words}: {}", err.trim()));
+    }
+    let value: Value = serde_json::from_str(out.trim())
+        .map_err(|error| format!("herd load {words} printed no JSON: {error}"))?;
+    bench.samples.push(json!({ "words": words, "result": value }));
+    Ok(Sample(value))
+}
+
+/// Measures a server for the time of one sample, again while it is disturbed and tries are left; the calmest
+/// of them.
+pub fn sample(bench: &mut Bench, server: &Server, words: &str) -> Result<Sample, String> {
+    let words = format!(
+        "{} --kind {} --pid {} {} {words}",
+        server.address(),
+        server.kind,
+        server.process.pid(),
+        bench.sizes.times(),
+    );
+    calmest(bench, &words)
+}
+
+/// Runs `herd load` until it was not disturbed, or no tries are left; the calmest of them.
+pub fn calmest(bench: &mut Bench, words: &str) -> Result<Sample, String> {
+    let mut best = load(bench, words)?;
+    for _ in 1..bench.sizes.tries {
+        if !best.disturbed() {
+            break;
+        }
+        let again = load(bench, words)?;
+        if again.waited() < best.waited() {
+            best = again;
+        }
+    }
+    Ok(best)
+}
+
+/// Measures servers in turn, round after round: A B C, A B C. What the machine does meanwhile meets all alike.
+pub fn in_turn(bench: &mut Bench, servers: &[Server], words: &str) -> Result<Vec<Samples>, String> {
+    let mut all: Vec<Samples> = servers.iter().map(|_| Samples::default()).collect();
+    for _ in 0..bench.sizes.rounds {
+        for (server, samples) in servers.iter().zip(&mut all) {
+            samples.0.push(sample(bench, server, words)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The same with a list of words for each server, since not all are told the same.
+pub fn in_turn_each(bench: &mut Bench, each: &[String]) -> Result<Vec<Samples>, String> {
+    let mut all: Vec<Samples> = each.iter().map(|_| Samples::default()).collect();
+    for _ in 0..bench.sizes.rounds {
+        for (words, samples) in each.iter().zip(&mut all) {
+            samples.0.push(calmest(bench, words)?);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(of: &[(f64, f64)]) -> Samples {
+        let one = |(cpu, wait): &(f64, f64)| {
+            Sample(json!({ "server_cpu_ns_per_reply": cpu, "server_wait": wait, "load_wait": 0.0 }))
+        };
+        Samples(of.iter().map(one).collect())
+    }
+
+    const CPU: &str = "server_cpu_ns_per_reply";
+
+    #[test]
+    fn only_calm_samples_count_where_there_are_any() {
+        let some = samples(&[(100.0, 0.2), (300.0, 0.0), (200.0, 0.03), (500.0, 0.01)]);
+        assert!(!some.disturbed());
+        assert_eq!(some.least(CPU), Ok(200.0));
+        assert_eq!(some.median(CPU), Ok(300.0));
+    }
+
+    #[test]
+    fn without_a_calm_sample_all_count_and_it_is_said() {
+        let none = samples(&[(100.0, 0.2), (300.0, 0.5)]);
+        assert!(none.disturbed());
+        assert_eq!(none.least(CPU), Ok(100.0));
+        assert_eq!(none.median(CPU), Ok(200.0));
+    }
+
+    #[test]
+    fn a_figure_that_is_not_told_is_named() {
+        assert!(samples(&[(1.0, 0.0)]).least("p50_us").unwrap_err().contains("p50_us"));
+        assert!(Samples::default().median(CPU).is_err());
+    }
+}
