@@ -53,7 +53,7 @@ pub fn clients(bench: &mut Bench) -> Result<Vec<Row>, String> {
         .collect();
     let samples = in_turn_each(bench, &words)?;
     for (_, server, _) in &filled {
-        bench.note_turn("many clients known", server);
+        bench.note_turn(server);
     }
     let cpu = samples.iter().map(|s| s.least(CPU)).collect::<Result<Vec<_>, _>>()?;
     let told: Vec<String> = counts
@@ -117,8 +117,8 @@ pub fn catch_up(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let cpu =
         (alford.process.cpu_ns()? - alford_before + ball.process.cpu_ns()?) / NANOS_PER_SECOND;
     let work = format!("catching up {} records over one link", short(count.into()));
-    bench.note_turn(&work, &alford);
-    bench.note_turn(&work, &ball);
+    bench.note_turn(&alford);
+    bench.note_turn(&ball);
     let p99_ms = p99_ms?;
     let told = format!("{} s CPU in {} s, p99 {} ms", short(cpu), short(seconds), short(p99_ms));
     let checks = [Check::at_most(cpu, 2.0), Check::at_most(p99_ms, 5.0)];

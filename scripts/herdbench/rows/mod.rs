@@ -11,6 +11,7 @@ mod journal;
 mod ring;
 mod same_client;
 mod start;
+mod syscalls;
 mod throughput;
 mod tls_idle;
 mod turn;
@@ -37,6 +38,7 @@ pub const ROWS: &[Work] = &[
     Work { name: "log", measure: throughput::logging },
     Work { name: "depth-1", measure: throughput::depth_one },
     Work { name: "round-trip", measure: throughput::round_trip },
+    Work { name: "syscalls", measure: syscalls::syscalls },
     Work { name: "idle", measure: idle::idle },
     Work { name: "tls-idle", measure: tls_idle::tls_idle },
     Work { name: "beside-idle", measure: idle::beside_idle },
@@ -71,7 +73,6 @@ pub struct Compared {
 /// turn.
 pub fn compare(
     bench: &mut Bench,
-    work: &str,
     flags: &str,
     peers: &[Peer],
     words: &str,
@@ -84,7 +85,7 @@ pub fn compare(
     }
     let samples = in_turn(bench, &servers, words)?;
     for server in servers.iter().filter(|server| server.title == HERD) {
-        bench.note_turn(work, server);
+        bench.note_turn(server);
     }
     let titles = servers.iter().map(|server| server.title.clone()).collect();
     Ok(Compared { titles, samples })

@@ -36,7 +36,7 @@ pub fn ring(bench: &mut Bench) -> Result<Vec<Row>, String> {
     )?;
     for ring in rings.iter().filter(|ring| ring.title.starts_with(HERD)) {
         for server in &ring.servers {
-            bench.note_turn("updates on the ring", server);
+            bench.note_turn(server);
         }
     }
     Ok(vec![followed_row(&rings, &one)?, flood_row(bench, &rings, &many)?, tls_row(&rings, &many)?])
