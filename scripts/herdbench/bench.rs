@@ -122,6 +122,15 @@ impl Bench {
         eprintln!("bench: {words}");
     }
 
+    /// An error for the results, which name no folder of this machine.
+    pub fn without_paths(&self, words: &str) -> String {
+        let folders = [&self.scratch, &self.target, &self.root].into_iter();
+        let folders = folders.filter(|folder| folder.is_absolute());
+        folders.fold(words.to_owned(), |words, folder| {
+            words.replace(&folder.display().to_string(), "…")
+        })
+    }
+
     /// A port on which nobody listens, and which is not given out again soon.
     pub fn port(&mut self) -> Result<u16, String> {
         for _ in PORTS {
@@ -147,7 +156,11 @@ impl Bench {
     pub fn publish(&self, folder: Option<&Path>) -> Result<(), String> {
         let folder = folder.map_or_else(|| self.target.join("bench"), Path::to_path_buf);
         make_folder(&folder)?;
-        let table = format!("{}\nMeasured on {}.\n", markdown(&self.rows), self.machine);
+        let (machine, day, mode) = (&self.machine, machine::today(), self.sizes.mode);
+        let table = format!(
+            "{}\nMeasured by `scripts/bench{mode}` on {machine}, {day}.\n",
+            markdown(&self.rows)
+        );
         print!("{table}");
         let turns: Vec<Value> = self
             .turns
@@ -155,7 +168,8 @@ impl Bench {
             .map(|turn| json!({ "row": turn.row, "longest_turn_us": turn.us }))
             .collect();
         let results = json!({
-            "machine": self.machine,
+            "machine": machine,
+            "day": day,
             "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "turns": turns,
             "samples": self.samples,

@@ -93,6 +93,7 @@ fn one(bench: &mut Bench, work: &Work) -> bool {
         }
         Err(words) => {
             bench.say(&format!("{} failed: {words}", work.name));
+            let words = bench.without_paths(&words);
             bench.rows.push(Row::failed(work.name, &words));
             false
         }

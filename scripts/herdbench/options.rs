@@ -95,6 +95,8 @@ impl Options {
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
+    /// The option that asks for them.
+    pub mode: &'static str,
     /// Samples of each candidate, taken in turn.
     pub rounds: u32,
     /// The time of one sample.
@@ -128,6 +130,7 @@ impl Sizes {
 
     fn full() -> Self {
         Self {
+            mode: "",
             rounds: 5,
             sample: Duration::from_secs(1),
             warmup: Duration::from_millis(300),
@@ -144,6 +147,7 @@ impl Sizes {
 
     fn quick() -> Self {
         Self {
+            mode: " --quick",
             rounds: 2,
             sample: Duration::from_millis(400),
             warmup: Duration::from_millis(200),
@@ -156,6 +160,7 @@ impl Sizes {
 
     fn smoke() -> Self {
         Self {
+            mode: " --smoke",
             rounds: 1,
             sample: Duration::from_millis(100),
             warmup: Duration::from_millis(20),

@@ -129,7 +129,7 @@ impl Process {
     }
 
     /// Nanoseconds that all its threads ran and waited for a CPU (the kernel's sched-stats.rst).
-    fn schedule(&self) -> Result<(f64, f64), String> {
+    pub fn schedule(&self) -> Result<(f64, f64), String> {
         let tasks = format!("/proc/{}/task", self.pid());
         let fault = |error: io::Error| format!("cannot read {tasks}: {error}");
         let (mut ran, mut waited) = (0.0, 0.0);
@@ -163,9 +163,10 @@ impl Drop for Process {
         if self.ended().is_some() {
             return;
         }
-        // The shell's own `kill`: a system call would need `unsafe` or another crate.
-        let pid = self.pid().to_string();
-        let _ = Command::new("sh").args(["-c", "kill \"$1\"", "sh", &pid]).status();
+        // The shell's own `kill`: a system call would need `unsafe` or another crate. It reaches what the
+        // process has started itself, as cargo does its compilers.
+        let group = format!("-{}", self.pid());
+        let _ = Command::new("sh").args(["-c", "kill -- \"$1\"", "sh", &group]).status();
         if Stop::default().wait(END_PATIENCE, || self.ended()).is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();

@@ -231,9 +231,10 @@ impl Stage {
         let found = self.servers.iter().find(|(server, _)| server == name);
         let (_, port) = found.ok_or_else(|| format!("no server {name} in this herd"))?;
         let command = self.command(bench, name, flags);
-        // -D: the counting is done beside the server, so that the process that was started is the server.
+        // -DD: the counting is done beside the server and out of its group, so that the process that was
+        // started is the server, and its end does not end the counting before its time.
         let mut strace = Command::new("strace");
-        strace.args(["-D", "-f", "-c", "-o"]).arg(counted);
+        strace.args(["-DD", "-f", "-c", "-o"]).arg(counted);
         strace.arg(command.get_program()).args(command.get_args());
         Server::start(bench, name, &strace, SERVER_CPU, *port)
     }

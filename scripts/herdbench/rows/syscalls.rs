@@ -94,7 +94,9 @@ fn parse(summary: &str) -> Option<Calls> {
 fn per_request(few: &Calls, many: &Calls, requests: f64) -> Calls {
     let added = |(name, calls): (&String, &f64)| {
         let more = calls - few.get(name).copied().unwrap_or(0.0);
-        (name.clone(), more.max(0.0) / requests)
+        let each = more.max(0.0) / requests;
+        // To the thousandth, so that a wait that took in two things is no long fraction in the table.
+        (name.clone(), (each * 1e3).round() / 1e3)
     };
     many.iter().map(added).collect()
 }
