@@ -132,8 +132,8 @@ impl Sizes {
         Self {
             mode: "",
             rounds: 5,
-            sample: Duration::from_secs(1),
-            warmup: Duration::from_millis(300),
+            sample: Duration::from_millis(800),
+            warmup: Duration::from_millis(200),
             more_rounds: 3,
             full: (64, 64),
             idle: 10_000,
