@@ -140,7 +140,10 @@ impl Figures {
         peers.sort_by(|(_, a), (_, b)| a.total_cmp(b));
         let told: Vec<String> =
             peers.iter().map(|(title, figure)| format!("{title} {}", short(*figure))).collect();
-        if told.is_empty() { String::new() } else { format!("{} {unit}", told.join(", ")) }
+        if told.is_empty() {
+            return String::new();
+        }
+        format!("{} {unit}", told.join(", ")).trim_end().to_owned()
     }
 }
 
@@ -153,6 +156,7 @@ mod tests {
         let figures = [("herd", 250.0), ("tokio", 612.0), ("echo", 128.0), ("herd, TLS", 300.0)];
         let figures = Figures(figures.map(|(title, figure)| (title.to_owned(), figure)).to_vec());
         assert_eq!(figures.told("ns"), "echo 128, tokio 612 ns");
+        assert_eq!(figures.told(""), "echo 128, tokio 612");
         assert_eq!(figures.herd(), Ok(250.0));
         assert_eq!(figures.peer(Peer::Redis), None);
     }
