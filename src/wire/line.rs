@@ -7,7 +7,7 @@
 //! Where a line lies whole in what was read, which is nearly always, it is handed out in place;
 //! only an unfinished rest is copied. What is kept has been searched and never is again.
 
-use super::scan::{find_byte, find_either};
+use super::scan::find_either;
 use super::telnet::{IAC, Step, Telnet};
 
 /// The longest line of a client, without its LF: Twisted's own limit.
@@ -134,13 +134,12 @@ impl LineReceiver {
 
     /// The next line where it lies, if nothing has been begun and no Telnet command stands in it.
     fn take_whole_line<'d>(&self, data: &mut &'d [u8]) -> Option<&'d [u8]> {
-        let (line, rest) = data.split_at_checked(find_byte(data, LF)?)?;
-        // To see that a line is ASCII takes less than to look for one byte in it, and nearly all are.
-        let is_plain = !self.telnet || line.is_ascii() || !line.contains(&IAC);
-        if !is_plain || line.len() > self.line_max_bytes() {
+        let (line, rest) = data.split_at_checked(self.find_end(data)?)?;
+        let [LF, rest @ ..] = rest else { return None };
+        if line.len() > self.line_max_bytes() {
             return None;
         }
-        *data = rest.get(1..)?;
+        *data = rest;
         Some(without_cr(line))
     }
 
