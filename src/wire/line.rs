@@ -90,6 +90,7 @@ impl LineReceiver {
     /// on with another receiver after a line: nothing behind that line has been taken yet. Telnet
     /// answers come one at a time for the same reason: a flood of requests costs no memory here,
     /// and whoever sends the answers stops asking while its output is full.
+    #[inline]
     pub fn next<'a, 'd: 'a>(&'a mut self, data: &mut &'d [u8]) -> Option<Input<'a>> {
         if self.begun.is_none()
             && let Some(line) = self.take_whole_line(data)
@@ -133,6 +134,7 @@ impl LineReceiver {
     }
 
     /// The next line where it lies, if nothing has been begun and no Telnet command stands in it.
+    #[inline]
     fn take_whole_line<'d>(&self, data: &mut &'d [u8]) -> Option<&'d [u8]> {
         let (line, rest) = data.split_at_checked(self.find_end(data)?)?;
         let [LF, rest @ ..] = rest else { return None };
@@ -143,6 +145,7 @@ impl LineReceiver {
         Some(without_cr(line))
     }
 
+    #[inline(never)]
     fn next_in_pieces<'a, 'd: 'a>(&'a mut self, data: &mut &'d [u8]) -> Option<Input<'a>> {
         self.forget_ended();
         while !data.is_empty() {
@@ -244,6 +247,7 @@ impl LineReceiver {
 
     /// Where the line ends, or a Telnet command begins. Both in one search: a search for the LF alone
     /// would be repeated after each IAC.
+    #[inline]
     fn find_end(&self, data: &[u8]) -> Option<usize> {
         find_either(data, LF, if self.telnet { IAC } else { LF })
     }
@@ -285,6 +289,7 @@ enum Found<'d> {
 
 const LF: u8 = b'\n';
 
+#[inline]
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

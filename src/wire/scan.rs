@@ -12,7 +12,11 @@ const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// Where the first of two bytes stands in `text`.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "once for each line, between loops that hold its constants"
+)]
+#[inline(always)]
 pub(super) fn find_either(text: &[u8], one: u8, other: u8) -> Option<usize> {
     // Most blocks of a line hold neither, and to say so of 32 bytes at once is a few instructions of
     // every processor that has vectors: the compiler makes them of a loop that never stops half-way.
@@ -81,8 +85,13 @@ fn find(text: &[u8], mark: impl Fn(u64) -> u64, is_wanted: impl Fn(u8) -> bool) 
         }
         rest = after;
     }
-    let at = rest.iter().position(|byte| is_wanted(*byte))?;
-    Some(text.len() - rest.len() + at)
+    while let [byte, after @ ..] = rest {
+        if is_wanted(*byte) {
+            return Some(text.len() - rest.len());
+        }
+        rest = after;
+    }
+    None
 }
 
 /// Which byte of a word is the lowest that is marked, if one is.

@@ -60,16 +60,7 @@ pub fn write_difference(out: &mut Vec<u8>, difference: Nanos) {
             let last = b'0' + (nanos % 10) as u8;
             out.extend_from_slice(&[sign, whole, b'.', d1, d2, d3, d4, d5, d6, d7, d8, last]);
         }
-        // Below 584 years: 64-bit division.
-        Ok(nanos) => {
-            out.push(sign);
-            write_integer(out, nanos / 1_000_000_000);
-            write_nanos(out, nanos % 1_000_000_000);
-        }
-        Err(_) => {
-            out.push(sign);
-            write_wide(out, magnitude);
-        }
+        _ => write_long_difference(out, sign, magnitude),
     }
 }
 
@@ -153,7 +144,21 @@ fn signed(seconds: u64, nanos: u64, negative: bool) -> Nanos {
     if negative { -magnitude } else { magnitude }
 }
 
-/// [`write_difference`] for a magnitude that does not fit in 64 bits: its seconds are written as
+/// [`write_difference`] for any magnitude.
+#[cold]
+fn write_long_difference(out: &mut Vec<u8>, sign: u8, magnitude: u128) {
+    out.push(sign);
+    match u64::try_from(magnitude) {
+        // Below 584 years: 64-bit division.
+        Ok(nanos) => {
+            write_integer(out, nanos / 1_000_000_000);
+            write_nanos(out, nanos % 1_000_000_000);
+        }
+        Err(_) => write_wide(out, magnitude),
+    }
+}
+
+/// [`write_long_difference`] for a magnitude that does not fit in 64 bits: its seconds are written as
 /// what is above eighteen digits, and those eighteen.
 fn write_wide(out: &mut Vec<u8>, magnitude: u128) {
     const EIGHTEEN_DIGITS: u128 = 1_000_000_000_000_000_000;
