@@ -194,7 +194,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-impl<'a> Fields<'a> {
+impl Fields<'_> {
     /// Whether nothing but white space follows.
     fn are_over(&self) -> bool {
         after_white_space(self.rest).is_empty()

@@ -20,8 +20,9 @@ const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 pub(super) fn find_either(text: &[u8], one: u8, other: u8) -> Option<usize> {
     // Most blocks of a line hold neither, and to say so of 32 bytes at once is a few instructions of
     // every processor that has vectors: the compiler makes them of a loop that never stops half-way.
-    let holds = |block: &[u8; 32], wanted| {
-        block.iter().fold(false, |found, byte| found | (*byte == wanted))
+    let holds = |block: &[u8; 32], wanted: u8| {
+        let is_it = |byte: u8| byte == wanted;
+        block.iter().fold(false, |found, byte| found | is_it(*byte))
     };
     let mut rest = text;
     while let Some((block, after)) = rest.split_first_chunk() {
