@@ -77,7 +77,6 @@ impl Herd {
         if self.settings.max_ahead.is_some_and(|ahead| said.time - server_time > ahead) {
             return Err(Refused::TooFarAhead);
         }
-        let name = self.topology.name(self.me).as_bytes();
         let start = out.len();
         // The reply is the record: it is written once, in its last place, and read from there.
         out.extend_from_slice(&self.at_start);
@@ -85,7 +84,8 @@ impl Herd {
         out.push(b' ');
         said.write_fields(out);
         let line = out.get(start..).unwrap_or_default();
-        let layout = Layout::of(line, name, said.client, said.location_text, said.time_text);
+        let server_end = self.at_start.len() - 1;
+        let layout = Layout::of(line, server_end, said.client, said.location_text, said.time_text);
         // Lines are bounded far below what a layout can tell, so there always is one.
         let merged = layout.map_or(Merged::Kept, |layout| {
             self.store.report(Record { line, layout, client_time: said.time, server_time })
