@@ -10,7 +10,9 @@ mod index;
 mod kept;
 mod slots;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{self, BuildHasher, Hasher};
+
+use ahash::RandomState;
 
 use super::change_log::{ChangeLog, Entry};
 use super::links::NeighbourId;
@@ -52,7 +54,9 @@ pub struct Store {
     /// the live one. Apart from the records, since the log's sweep asks for these alone, at random.
     newest: Slots<u64>,
     index: Index,
-    /// Keyed at random, so that nobody can choose clients that all fall together.
+    /// Keyed at random, so that nobody can choose clients that all fall together: `ahash` is made so
+    /// that who does not know the key finds no collisions, not even of a part of the hash. It is no
+    /// cryptography, and no hash is told to anybody.
     hasher: RandomState,
     log: ChangeLog,
     /// A client beyond these many is not taken in.
@@ -72,7 +76,7 @@ impl Store {
             kept: Slots::new(),
             newest: Slots::new(),
             index: Index::default(),
-            hasher: RandomState::new(),
+            hasher: random_hasher(),
             log: ChangeLog::default(),
             max_clients,
             horizon: Nanos::MIN,
@@ -124,7 +128,7 @@ impl Store {
     ) -> Option<Merged> {
         let found = self.find(client);
         if let Ok(slot) = found
-            && self.kept.get(slot as usize).is_some_and(|kept| kept.record().line == line)
+            && self.kept.get(slot as usize).is_some_and(|kept| kept.line() == line)
         {
             return Some(Merged::Kept);
         }
@@ -277,6 +281,13 @@ impl Store {
         hasher.write(client);
         hasher.finish()
     }
+}
+
+/// With a key from the standard library's own source of randomness.
+fn random_hasher() -> RandomState {
+    let source = hash::RandomState::new();
+    let [a, b, c, d] = [0, 1, 2, 3].map(|part: u8| source.hash_one(part));
+    RandomState::with_seeds(a, b, c, d)
 }
 
 /// Whether the record in a slot is that of `client`.

@@ -19,7 +19,7 @@ const FIRST_PLACES: usize = 4;
 /// The slots by hash, in [`INDEX_TABLES`] tables.
 #[derive(Debug)]
 pub(super) struct Index {
-    tables: Vec<Table>,
+    tables: Box<[Table; INDEX_TABLES]>,
 }
 
 /// The hash of a client that the index does not have.
@@ -27,7 +27,7 @@ pub(super) struct Vacancy(u64);
 
 impl Default for Index {
     fn default() -> Index {
-        Index { tables: (0..INDEX_TABLES).map(|_| Table::default()).collect() }
+        Index { tables: Box::new(std::array::from_fn(|_| Table::default())) }
     }
 }
 

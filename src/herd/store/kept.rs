@@ -50,6 +50,10 @@ impl Kept {
         }
     }
 
+    pub fn line(&self) -> &[u8] {
+        self.line.bytes()
+    }
+
     pub fn record(&self) -> Record<'_> {
         Record {
             line: self.line.bytes(),
@@ -84,17 +88,19 @@ impl Line {
     /// In place wherever it fits: a client's lines are nearly always of one length.
     fn replace(&mut self, line: &[u8]) {
         match self {
-            Line::Inline { length, bytes } if line.len() <= INLINE_BYTES => {
+            Line::Inline { length, bytes } => {
                 if let (Ok(now), Some(place)) =
                     (u8::try_from(line.len()), bytes.get_mut(..line.len()))
                 {
                     place.copy_from_slice(line);
                     *length = now;
+                    return;
                 }
             }
-            Line::Long(held) if held.len() == line.len() => held.copy_from_slice(line),
-            _ => *self = Line::new(line),
+            Line::Long(held) if held.len() == line.len() => return held.copy_from_slice(line),
+            Line::Long(_) => {}
         }
+        *self = Line::new(line);
     }
 
     fn bytes(&self) -> &[u8] {
@@ -107,8 +113,8 @@ impl Line {
 
 /// A time in two parts. Times come from lines, whose digits are bounded far below what fits.
 fn split(time: Nanos) -> (Low, i16) {
-    let low = Low::try_from(time & Nanos::from(Low::MAX)).unwrap_or_default();
-    (low, i16::try_from(time >> Low::BITS).unwrap_or_default())
+    let [a, b, c, d, e, f, g, h, i, j, ..] = time.to_le_bytes();
+    (Low::from_le_bytes([a, b, c, d, e, f, g, h]), i16::from_le_bytes([i, j]))
 }
 
 fn join(low: Low, high: i16) -> Nanos {
