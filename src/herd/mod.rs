@@ -20,6 +20,7 @@ pub mod settings;
 pub mod store;
 pub mod topology;
 
+use crate::wire::ahead::clients_in;
 use crate::wire::command::IAmAt;
 use crate::wire::peer::write_at_start;
 use crate::wire::time::{Nanos, write_difference};
@@ -96,6 +97,14 @@ impl Herd {
         }
         out.push(b'\n');
         Ok(merged)
+    }
+
+    /// Says what lines are about to be taken in, so that the processor can fetch the records of their
+    /// clients from memory while it works. Changes nothing; to be called once for what a read has brought.
+    pub fn look_ahead(&self, data: &[u8]) {
+        if self.store.is_large() {
+            self.store.look_ahead(clients_in(data));
+        }
     }
 
     /// Says what this server's clock is, so that clients which no server has heard for as long as
