@@ -138,11 +138,13 @@ pub const HELPER_QUEUE_MAX: usize = 1024;
 /// end, and "never" is a fair thing to ask for.
 pub const DELAY_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// Empty output buffers kept for the next connection that has something to say, and the largest
-/// that is worth keeping. An idle connection holds no buffer at all.
-pub const SPARE_BUFFERS: usize = 64;
-/// See [`SPARE_BUFFERS`].
-pub const SPARE_BUFFER_MAX_BYTES: usize = 128 * 1024;
+/// What the empty output buffers may hold that are kept for the next connection that has something to say;
+/// an idle connection holds none. Enough for a hundred busy ones in each turn, and little to keep for ever
+/// after a crowd of slow readers.
+pub const SPARE_MAX_BYTES: usize = 1024 * 1024;
+
+/// How much of what a slow reader has taken may lie in front of what it has not.
+pub const SENT_MAX_BYTES: usize = 128 * 1024;
 
 /// How long one step of a turn goes on taking up more: delayed calls, events, reading links, reading the
 /// others, writing, closing. What is left waits for the next turn, at the front of its queue. Long beside
