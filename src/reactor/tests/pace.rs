@@ -58,7 +58,9 @@ impl Bench {
 fn a_crowd_is_accepted_read_answered_and_closed_a_few_at_a_time() {
     let mut bench = Bench::in_a_hurry();
     let mut crowd = bench.crowd();
-    crowd.iter_mut().for_each(|client| client.send(b"hello"));
+    for client in &mut crowd {
+        client.send(b"hello");
+    }
     bench.until_some_at_a_time("data", CROWD, AT_ONCE);
     for client in &mut crowd {
         bench.until_received(client, 5);

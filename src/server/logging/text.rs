@@ -52,7 +52,7 @@ impl fmt::Display for Text<'_> {
 
 /// Whether these are printable ASCII other than the backslash.
 fn all_harmless(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.last_chunk() else {
+    let Some(last) = bytes.last_chunk::<STEP_BYTES>() else {
         return bytes.iter().all(|byte| harm(*byte) == 0);
     };
     // What is left over after whole steps, and some of it twice, which does no harm.
