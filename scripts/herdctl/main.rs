@@ -60,6 +60,7 @@ start and restart take, and hand on to every server:
   --max-clients N         know so many clients
   --max-ahead SECONDS     refuse reports from further ahead of the servers' clocks
   --log-level LEVEL       error, warn, info (default), debug or trace
+  --max-connections N     and every other bound that `herd serve --help` tells of
 Without a key and without --upstream or --places a stand-in for Google Places is started too.
 
 Everywhere: --run DIR (or HERD_RUN) keeps process files, sockets, logs and journals there and not in run/.

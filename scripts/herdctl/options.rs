@@ -30,7 +30,7 @@ pub const CLIENTS: &str = "--clients";
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 13] = [
+const FLAGS: [(&str, Kind); 26] = [
     (TOPOLOGY, Kind::File),
     (KEYS, Kind::File),
     (CLIENTS, Kind::Text),
@@ -44,6 +44,19 @@ const FLAGS: [(&str, Kind); 13] = [
     ("--max-clients", Kind::Text),
     ("--max-ahead", Kind::Text),
     ("--log-level", Kind::Text),
+    ("--max-connections", Kind::Text),
+    ("--max-connections-per-address", Kind::Text),
+    ("--max-line", Kind::Text),
+    ("--max-input", Kind::Text),
+    ("--max-output", Kind::Text),
+    ("--max-unread", Kind::Text),
+    ("--unread-timeout", Kind::Text),
+    ("--idle-timeout", Kind::Text),
+    ("--keepalive", Kind::Text),
+    ("--handshake-timeout", Kind::Text),
+    ("--max-lines", Kind::Text),
+    ("--max-waiting", Kind::Text),
+    ("--max-waiting-in-all", Kind::Text),
 ];
 
 /// Flags with their values, each flag at most once.
@@ -144,6 +157,20 @@ mod tests {
         assert_eq!(options.get(TOPOLOGY), here.to_str());
         let words: Vec<&str> = options.arguments().collect();
         assert_eq!(words, [TOPOLOGY, here.to_str().unwrap(), "--upstream", "overpass"]);
+    }
+
+    #[test]
+    fn every_bound_of_the_servers_is_handed_on() {
+        let help = herd::cli::bounds::HELP.lines();
+        let flags: Vec<&str> = help
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|word| word.starts_with("--"))
+            .collect();
+        assert!(flags.contains(&"--max-connections"), "{flags:?}");
+        for flag in flags {
+            let options = taken(&["Alford", flag, "5"]);
+            assert_eq!(options.arguments().collect::<Vec<_>>(), [flag, "5"]);
+        }
     }
 
     #[test]

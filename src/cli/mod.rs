@@ -4,7 +4,7 @@
 //! looking up the topology's host names) happens here, before the loop runs. Exit codes: 0, 1 when it
 //! failed, 2 when the words of the call were wrong.
 
-mod bounds;
+pub mod bounds;
 mod check;
 mod kept;
 mod keys;

@@ -55,13 +55,22 @@ impl Summary {
 
     /// Why the run is no success although every reply was right.
     pub fn trouble(&self) -> Option<String> {
-        (self.unanswered + self.unsent > 0).then(|| {
-            format!(
+        let mut trouble = Vec::new();
+        if self.measured.replies == 0 {
+            let seconds = ratio(self.measured.nanos, 1) / 1e9;
+            trouble.push(format!(
+                "no reply came in the {seconds:.3} s that count, so these figures say nothing; try again \
+                 with more --seconds"
+            ));
+        }
+        if self.unanswered + self.unsent > 0 {
+            trouble.push(format!(
                 "{} requests were not answered, and {} more were due and could not be sent; the \
                  latencies do not have them",
                 self.unanswered, self.unsent
-            )
-        })
+            ));
+        }
+        (!trouble.is_empty()).then(|| trouble.join("; "))
     }
 
     /// One JSON object on one line.
@@ -235,5 +244,12 @@ mod tests {
         assert_eq!(summary().trouble(), None);
         let words = Summary { unanswered: 3, unsent: 4, ..summary() }.trouble().unwrap();
         assert!(words.contains("3 requests were not answered, and 4 more"), "{words}");
+    }
+
+    #[test]
+    fn a_window_without_a_reply_is_trouble_however_well_the_rest_went() {
+        let measured = Measurement { nanos: 400_000_000, ..Default::default() };
+        let words = Summary { measured, ..summary() }.trouble().unwrap();
+        assert!(words.starts_with("no reply came in the 0.400 s that count"), "{words}");
     }
 }

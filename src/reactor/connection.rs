@@ -4,7 +4,6 @@
 //! (`turn.rs`) asks it to hear and to flush, `io.rs` records what handlers want of it.
 
 use super::connect::Dial;
-use super::limits::SPARE_BUFFERS;
 use super::peer::Kept;
 use super::timers::DelayedCall;
 use super::tls::{TLS_HANDSHAKE, TlsServer, TlsSession};
@@ -227,7 +226,7 @@ impl Connection {
             Ok(closed) => closed,
             Err(words) => {
                 // The alert tells the other side what was wrong; one attempt, then the end.
-                let _ = self.flush(&mut Vec::new());
+                let _ = self.flush(&mut Spare::default());
                 return Err(Reason::Tls(words));
             }
         };
@@ -284,14 +283,14 @@ impl Connection {
                     // it got for truncated.
                     tls.send_close_notify();
                 }
-                self.output.release(spare, SPARE_BUFFERS);
+                self.output.release(spare);
                 &mut tls.records
             }
         };
         match output.flush_to(stream) {
             // While the output is watched, the buffer remembers how much of it has been sent.
             Flushed::All if self.timer.is_some() => {}
-            Flushed::All => output.release(spare, SPARE_BUFFERS),
+            Flushed::All => output.release(spare),
             Flushed::Part => self.writable = false,
             Flushed::Failed(e) => return Err(Reason::Broken(e.to_string())),
         }

@@ -12,17 +12,23 @@ use super::{Application, Ctx, Reason, Token};
 
 impl<A: Application> Reactor<A> {
     /// Step 6, **flush**: one write attempt for each connection that has something to say, links before
-    /// clients, so that a neighbour knows before the client is answered.
+    /// clients, so that a neighbour knows before the client is answered. Those for whom no time is left
+    /// stay at the front of the queue.
     pub(super) fn flush(&mut self) {
+        self.pace.begin_step(self.io.writes.len());
         for _ in 0..self.io.urgent_writes.len() {
             if let Some(token) = self.io.urgent_writes.pop_front() {
                 self.flush_connection(token);
             }
         }
         for _ in 0..self.io.writes.len() {
+            if self.pace.is_over() {
+                break;
+            }
             if let Some(token) = self.io.writes.pop_front() {
                 self.flush_connection(token);
             }
+            self.pace.spend(0);
         }
     }
 
@@ -67,7 +73,12 @@ impl<A: Application> Reactor<A> {
     /// connection with a protocol loses its slot, so that no event of this turn can meet a stranger in it.
     /// (Listeners that a stop closes and sockets that got no protocol go at once: the generation tells.)
     pub(super) fn sweep(&mut self) {
+        self.pace.begin_step(self.io.ended.len());
         for _ in 0..self.io.ended.len() {
+            if self.pace.is_over() {
+                break;
+            }
+            self.pace.spend(0);
             let Some((token, why)) = self.io.ended.pop_front() else { return };
             let Some(connection) = find(&mut self.io.sockets, token) else { continue };
             // Closing takes the descriptor out of the kernel's list too.

@@ -106,7 +106,7 @@ impl<A: Application> Io<A> {
             stopping: Stopping::No,
             limits,
             addresses: Addresses::default(),
-            spare: Vec::new(),
+            spare: Spare::default(),
             signalled: false,
             woken: false,
             urgent_ready: VecDeque::new(),

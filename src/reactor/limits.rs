@@ -63,10 +63,11 @@ impl Limits {
 /// else's, so one busy connection cannot starve the rest. Also the size of the one read buffer.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 
-/// How many connections' budgets all connections together are read in one turn, give or take one. The
-/// others keep their places in the queue. Without it some thousand busy connections made a turn of many
-/// seconds, in which no delayed call came, no signal was heard and no reply was sent.
-pub const TURN_READ_BUDGETS: usize = 16;
+/// How many connections' budgets all links together are read in one turn, and all other connections
+/// together, give or take one. The others keep their places in the queue. Without it some thousand busy
+/// connections made a turn of many seconds, in which no delayed call came, no signal was heard and no
+/// reply was sent. As many commands as this holds are answered in about a millisecond.
+pub const TURN_READ_BUDGETS: usize = 4;
 
 /// How many connections one listener accepts in one turn, so that a crowd cannot starve those who are in.
 pub const ACCEPT_BUDGET: usize = 64;
@@ -137,11 +138,19 @@ pub const HELPER_QUEUE_MAX: usize = 1024;
 /// end, and "never" is a fair thing to ask for.
 pub const DELAY_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// Empty output buffers kept for the next connection that has something to say, and the largest
-/// that is worth keeping. An idle connection holds no buffer at all.
-pub const SPARE_BUFFERS: usize = 64;
-/// See [`SPARE_BUFFERS`].
-pub const SPARE_BUFFER_MAX_BYTES: usize = 128 * 1024;
+/// What the empty output buffers may hold that are kept for the next connection that has something to say;
+/// an idle connection holds none. Enough for a hundred busy ones in each turn, and little to keep for ever
+/// after a crowd of slow readers.
+pub const SPARE_MAX_BYTES: usize = 1024 * 1024;
+
+/// How much of what a slow reader has taken may lie in front of what it has not.
+pub const SENT_MAX_BYTES: usize = 128 * 1024;
+
+/// How long one step of a turn goes on taking up more: delayed calls, events, reading links, reading the
+/// others, writing, closing. What is left waits for the next turn, at the front of its queue. Long beside
+/// what a turn costs in itself (some microseconds), and short enough for the steps together to stay
+/// far below [`SLOW_TURN`].
+pub const STEP_TIME: Duration = Duration::from_millis(1);
 
 /// A turn longer than this is told in the log at the level `debug`, at most once in
 /// [`SLOW_TURN_TOLD_EVERY`]: everybody has waited for it.

@@ -152,6 +152,7 @@ mod helper;
 mod io;
 pub mod limits;
 pub mod options;
+mod pace;
 mod peer;
 mod protocol;
 mod queues;

@@ -9,6 +9,7 @@ use super::calling::call_open;
 use super::connection::{Data, Phase};
 use super::helper::Returned;
 use super::limits::ACCEPT_BUDGET;
+use super::pace::LOOK_AFTER_BYTES;
 use super::signals::Signals;
 use super::slots::{Handler, find};
 use super::turn::Reactor;
@@ -17,7 +18,8 @@ use super::{Application, Ctx, Reason, Token};
 impl<A: Application> Reactor<A> {
     /// Step 4, **serve**: what came from signals, the helper thread and other handlers; then accepts and
     /// reads, links first, each with a budget, and all together too. What one leaves over goes to the
-    /// back of the queue; those whose turn did not come stay at its front.
+    /// back of the queue; those whose turn did not come stay at its front. Events, links and everybody
+    /// else have a time of their own, so that none of the three can take that of the others.
     pub(super) fn serve(&mut self) {
         if std::mem::take(&mut self.io.signalled) {
             self.serve_signals();
@@ -25,30 +27,59 @@ impl<A: Application> Reactor<A> {
         if std::mem::take(&mut self.io.woken) {
             self.serve_helper();
         }
-        for _ in 0..self.io.posted.len() {
-            if let Some((target, event)) = self.io.posted.pop_front() {
-                self.deliver(target, event);
-            }
-        }
-        for _ in 0..self.io.drained.len() {
-            if let Some(token) = self.io.drained.pop_front() {
-                self.call(token, |protocol, cx| protocol.resume_producing(token, cx));
-            }
-        }
-        self.read_left = self.io.limits.turn_input_bytes();
+        self.serve_events();
+        self.begin_reading(self.io.urgent_ready.len());
         for _ in 0..self.io.urgent_ready.len() {
+            if self.is_done_reading() {
+                break;
+            }
             if let Some(token) = self.io.urgent_ready.pop_front() {
                 self.serve_ready(token);
             }
         }
+        self.begin_reading(self.io.ready.len());
         for _ in 0..self.io.ready.len() {
-            if self.read_left == 0 {
-                return;
+            if self.is_done_reading() {
+                break;
             }
             if let Some(token) = self.io.ready.pop_front() {
                 self.serve_ready(token);
             }
         }
+    }
+
+    /// What handlers sent each other, and whose output has drained. Each may make a handler go on with
+    /// as much as a whole read had brought.
+    fn serve_events(&mut self) {
+        self.pace.begin_step(self.io.posted.len());
+        for _ in 0..self.io.posted.len() {
+            if self.pace.is_over() {
+                break;
+            }
+            if let Some((target, event)) = self.io.posted.pop_front() {
+                self.deliver(target, event);
+            }
+            self.pace.spend(LOOK_AFTER_BYTES);
+        }
+        self.pace.begin_step(self.io.drained.len());
+        for _ in 0..self.io.drained.len() {
+            if self.pace.is_over() {
+                break;
+            }
+            if let Some(token) = self.io.drained.pop_front() {
+                self.call(token, |protocol, cx| protocol.resume_producing(token, cx));
+            }
+            self.pace.spend(LOOK_AFTER_BYTES);
+        }
+    }
+
+    fn begin_reading(&mut self, waiting: usize) {
+        self.read_left = self.io.limits.turn_input_bytes();
+        self.pace.begin_step(waiting);
+    }
+
+    fn is_done_reading(&self) -> bool {
+        self.read_left == 0 || self.pace.is_over()
     }
 
     fn serve_signals(&mut self) {
@@ -73,6 +104,12 @@ impl<A: Application> Reactor<A> {
     }
 
     fn serve_ready(&mut self, token: Token) {
+        let left = self.read_left;
+        self.serve_source(token);
+        self.pace.spend(left - self.read_left);
+    }
+
+    fn serve_source(&mut self, token: Token) {
         match find(&mut self.io.sockets, token) {
             None => self.serve_listener(token),
             Some(connection) => {
@@ -89,6 +126,10 @@ impl<A: Application> Reactor<A> {
         let Some(listening) = find_listener(&mut self.io.sockets, listener) else { return };
         listening.in_ready = false;
         for _ in 0..ACCEPT_BUDGET {
+            if self.pace.is_over() {
+                break;
+            }
+            self.pace.spend(0);
             let arrival = match self.io.accept(listener) {
                 Accepted::Arrival(arrival) => arrival,
                 Accepted::Gone => continue,

@@ -16,7 +16,7 @@ use rustls::{
     ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
 };
 
-use super::transport::Output;
+use super::transport::{Output, Spare};
 
 /// The first byte of whoever opens a TLS connection: the type of a handshake's record.
 pub(super) const TLS_HANDSHAKE: u8 = 22;
@@ -259,7 +259,7 @@ impl TlsSession {
     fn collect_records(&mut self) {
         while self.session.wants_write() {
             // Writing into memory cannot fail; were it to, the records would stay where they are.
-            if self.session.write_tls(self.records.tail(&mut Vec::new())).is_err() {
+            if self.session.write_tls(self.records.tail(&mut Spare::default())).is_err() {
                 return;
             }
         }

@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
-use super::limits::SPARE_BUFFER_MAX_BYTES;
+use super::limits::{SENT_MAX_BYTES, SPARE_MAX_BYTES};
 
 /// What one read attempt brought.
 #[derive(Debug)]
@@ -69,8 +69,28 @@ pub(super) struct Buffer {
     listed: bool,
 }
 
-/// Buffers for the next output that has something to say.
-pub(super) type Spare = Vec<Box<Buffer>>;
+/// Buffers for the next output that has something to say, up to so much memory.
+#[derive(Default)]
+pub(super) struct Spare {
+    #[expect(clippy::vec_box, reason = "an output takes one over as it is, without allocating")]
+    buffers: Vec<Box<Buffer>>,
+    bytes: usize,
+}
+
+impl Spare {
+    fn take(&mut self) -> Option<Box<Buffer>> {
+        let buffer = self.buffers.pop()?;
+        self.bytes -= buffer.memory();
+        Some(buffer)
+    }
+
+    fn keep(&mut self, buffer: Box<Buffer>) {
+        if self.bytes + buffer.memory() <= SPARE_MAX_BYTES {
+            self.bytes += buffer.memory();
+            self.buffers.push(buffer);
+        }
+    }
+}
 
 impl Output {
     /// Bytes that are not with the kernel yet.
@@ -84,8 +104,8 @@ impl Output {
 
     /// Where new output is appended. An output without a buffer takes a used one from `spare`.
     pub fn tail(&mut self, spare: &mut Spare) -> &mut Vec<u8> {
-        let buffer = self.0.get_or_insert_with(|| spare.pop().unwrap_or_default());
-        if buffer.sent > SPARE_BUFFER_MAX_BYTES {
+        let buffer = self.0.get_or_insert_with(|| spare.take().unwrap_or_default());
+        if buffer.sent > SENT_MAX_BYTES {
             buffer.forget_sent();
         }
         &mut buffer.bytes
@@ -147,7 +167,7 @@ impl Output {
 
     /// Gives the buffer of an empty output away, so that an idle connection holds none. One that
     /// withholds keeps it, but not its memory: how much it has sent has to be remembered.
-    pub fn release(&mut self, spare: &mut Spare, spare_max: usize) {
+    pub fn release(&mut self, spare: &mut Spare) {
         let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.len() == 0) else { return };
         buffer.forget_sent();
         if buffer.withheld_from.is_some() {
@@ -155,14 +175,16 @@ impl Output {
             return;
         }
         let Some(mut buffer) = self.0.take() else { return };
-        if spare.len() < spare_max && buffer.bytes.capacity() <= SPARE_BUFFER_MAX_BYTES {
-            (buffer.gone, buffer.listed) = (0, false);
-            spare.push(buffer);
-        }
+        (buffer.gone, buffer.listed) = (0, false);
+        spare.keep(buffer);
     }
 }
 
 impl Buffer {
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity()
+    }
+
     fn len(&self) -> usize {
         // Whoever composes must only append, and is not trusted to.
         self.bytes.len().saturating_sub(self.sent)

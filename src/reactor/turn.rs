@@ -6,7 +6,7 @@
 //! avoided by convention, it does not type-check.
 //!
 //! Every queue is drained by the length that it had when its step began, so no handler can hold the
-//! turn for ever by giving itself more to do.
+//! turn for ever by giving itself more to do; and no longer than a step may take (`pace.rs`).
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::Events;
 
 use super::connection::Phase;
-use super::limits::{EVENTS_PER_TURN, SLOW_TURN, SLOW_TURN_TOLD_EVERY};
+use super::limits::{EVENTS_PER_TURN, SLOW_TURN, SLOW_TURN_TOLD_EVERY, STEP_TIME};
+use super::pace::Pace;
 use super::slots::{Due, SIGNALS, WAKER, find};
 use super::{Application, Ctx, Factory, Io, Limits, Protocol, Token};
 
@@ -50,8 +51,10 @@ pub struct Reactor<A: Application> {
     pub(super) plain: Vec<u8>,
     /// When the log was last told of a long turn.
     slow_turn_told: Option<Instant>,
-    /// How much may still be read in this turn, bytes.
+    /// How much may still be read in this step, bytes.
     pub(super) read_left: usize,
+    /// How long each step may go on.
+    pub(super) pace: Pace,
 }
 
 impl<A: Application> Reactor<A> {
@@ -73,6 +76,7 @@ impl<A: Application> Reactor<A> {
             plain: Vec::new(),
             slow_turn_told: None,
             read_left: 0,
+            pace: Pace::new(Instant::now()),
         })
     }
 
@@ -94,6 +98,7 @@ impl<A: Application> Reactor<A> {
     /// Turns of the loop until it is stopped ([`Io::stop`]) and everything has ended. The error is the
     /// system's refusal to poll, after which no loop can go on.
     pub fn run(&mut self) -> io::Result<()> {
+        self.pace.step_max = Some(STEP_TIME);
         while !self.has_stopped() {
             self.sleep(None)?;
             let now = Now::read();
@@ -148,6 +153,7 @@ impl<A: Application> Reactor<A> {
     pub fn advance(&mut self, now: Now) {
         // What was set up between two turns, before the first above all.
         self.settle_births();
+        self.pace.begin_turn(now.monotonic);
         self.note(now);
         self.app.turn_begin(&mut self.io);
         self.due();
@@ -179,7 +185,9 @@ impl<A: Application> Reactor<A> {
     /// the step began.
     fn due(&mut self) {
         let mark = self.io.timers.mark();
-        while let Some(due) = self.io.timers.take_due(self.io.now, mark) {
+        self.pace.begin_step(0);
+        while !self.pace.is_over() {
+            let Some(due) = self.io.timers.take_due(self.io.now, mark) else { return };
             match due {
                 Due::Event(target, event) => self.deliver(target, event),
                 Due::PhaseOver(token) => self.io.phase_over(token),
@@ -188,6 +196,7 @@ impl<A: Application> Reactor<A> {
                 Due::AcceptAgain(token) => self.io.resume_accepting(token),
                 Due::StopNow => self.abort_all(),
             }
+            self.pace.spend(0);
         }
     }
 }

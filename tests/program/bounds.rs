@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::support::{ALONE, Client, HERD, Herd, PAIR, Process, eventually, herd};
+use super::upstream::{Gate, Scene, THREE, has_heard};
 
 const QUESTION: &str = "nonsense";
 const ANSWER: &str = "? nonsense";
@@ -81,6 +82,105 @@ fn one_address_past_its_limit_is_turned_away_and_told_of_once() {
         client.stream.shutdown(Shutdown::Write).ok()?;
         (client.until_cut() == format!("{ANSWER}\n")).then_some(())
     });
+}
+
+#[test]
+fn a_line_past_its_limit_is_answered_with_its_beginning_and_ends_the_connection() {
+    let herd = Herd::start_with(ALONE, &["--max-line", "100"]);
+    let mut client = herd.connect("Solo");
+    let line = "x".repeat(100);
+    assert_eq!(client.ask(&line), format!("? {line}"));
+    client.send(format!("{line}y\n{QUESTION}\n"));
+    let beginning = "x".repeat(64);
+    assert_eq!(client.until_cut(), format!("? {beginning}...\n"));
+    assert_serves(&herd);
+}
+
+#[test]
+fn more_lines_than_a_turn_answers_cost_turns_and_lose_nothing() {
+    const LINES: usize = 1000;
+    let turns_with = |arguments: &[&str]| {
+        let herd = Herd::start_with(ALONE, arguments);
+        let mut client = herd.connect("Solo");
+        client.send((0..LINES).map(|number| format!("{number}\n")).collect::<Vec<_>>().concat());
+        for number in 0..LINES {
+            assert_eq!(client.text_line(), format!("? {number}"));
+        }
+        herd.status("Solo")["turns"].as_u64().unwrap()
+    };
+    let turns = turns_with(&["--max-lines", "2"]);
+    assert!(turns >= 500, "{turns} turns");
+    let turns = turns_with(&[]);
+    assert!(turns < 500, "{turns} turns");
+}
+
+/// An upstream that answers nothing before the gate is open.
+fn scene_behind(gate: &Gate, limits: &[&str]) -> Scene {
+    let shut = gate.clone();
+    Scene::new(limits, move |talk| {
+        while talk.request().is_some() {
+            shut.wait();
+            talk.answer(THREE);
+        }
+    })
+}
+
+/// So many different ones, as equal ones share their request.
+fn questions(count: usize) -> String {
+    let lines = (1..=count).map(|radius| format!("WHATSAT kiwi {radius} 2\n"));
+    lines.collect::<Vec<_>>().concat()
+}
+
+/// Which of a client's next replies say that too many wait.
+fn refusals(client: &mut Client, replies: usize, words: &str) -> Vec<bool> {
+    let mut refused = || {
+        let json = client.places_reply().1;
+        let over = json.contains("OVER_QUERY_LIMIT");
+        assert_eq!(json.contains(words), over, "{json}");
+        over
+    };
+    (0..replies).map(|_| refused()).collect()
+}
+
+#[test]
+fn questions_of_a_connection_beyond_those_that_may_wait_are_refused() {
+    let gate = Gate::default();
+    let scene = scene_behind(&gate, &["--max-waiting", "2"]);
+    let (mut client, mut other) = (scene.client(), scene.client());
+    client.send(questions(4));
+    eventually("two that wait", || {
+        (scene.herd.status("Solo")["questions"].as_u64() == Some(2)).then_some(())
+    });
+    other.send("WHATSAT kiwi 9 2\n");
+    eventually("another's", || {
+        (scene.herd.status("Solo")["questions"].as_u64() == Some(3)).then_some(())
+    });
+    // Replies come in order, also these.
+    assert!(!has_heard(&client));
+    gate.open();
+    let words = "too many questions of this connection are waiting";
+    assert_eq!(refusals(&mut client, 4, words), [false, false, true, true]);
+    assert_eq!(refusals(&mut other, 1, words), [false]);
+    client.send("WHATSAT kiwi 10 2\n");
+    assert_eq!(refusals(&mut client, 1, words), [false]);
+}
+
+#[test]
+fn questions_beyond_those_that_may_wait_in_all_are_refused_at_once() {
+    let gate = Gate::default();
+    let scene = scene_behind(&gate, &["--max-waiting-in-all", "3"]);
+    let (mut client, mut other) = (scene.client(), scene.client());
+    client.send(questions(3));
+    eventually("three that wait", || {
+        (scene.herd.status("Solo")["questions"].as_u64() == Some(3)).then_some(())
+    });
+    let words = "this server has too many questions waiting";
+    other.send("WHATSAT kiwi 10 2\n");
+    assert_eq!(refusals(&mut other, 1, words), [true]);
+    gate.open();
+    assert_eq!(refusals(&mut client, 3, words), [false; 3]);
+    other.send("WHATSAT kiwi 10 2\n");
+    assert_eq!(refusals(&mut other, 1, words), [false]);
 }
 
 #[test]

@@ -250,6 +250,7 @@ fn requests_leave_when_they_are_due_though_the_server_has_stopped_reading() {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{out}{err}");
     assert!(err.contains("requests were not answered, and"), "{err}");
+    assert!(err.contains("no reply came in the "), "{err}");
     let figures: Value = serde_json::from_str(&out).unwrap();
     let (unanswered, unsent) = (&figures["unanswered"], &figures["unsent"]);
     let together = unanswered.as_u64().unwrap() + unsent.as_u64().unwrap();

@@ -15,6 +15,7 @@ mod either;
 mod endings;
 mod flow;
 mod later;
+mod pace;
 mod script;
 mod stopping;
 mod stress;

@@ -3,7 +3,7 @@
 use super::super::limits::{HANDSHAKE_TIMEOUT, HIGH_WATER_BYTES, LINGER, READ_BUDGET_BYTES};
 use super::super::tls::TlsSession;
 use super::super::tls::tests::{identity, only_tls_1_2};
-use super::super::transport::{Flushed, Output};
+use super::super::transport::{Flushed, Output, Spare};
 use super::*;
 
 /// The first byte of an alert (RFC 8446, section 5.1).
@@ -41,7 +41,7 @@ impl TlsPeer {
     }
 
     pub(super) fn say(&mut self, text: &[u8]) {
-        self.output.tail(&mut Vec::new()).extend_from_slice(text);
+        self.output.tail(&mut Spare::default()).extend_from_slice(text);
         self.pump_out();
     }
 

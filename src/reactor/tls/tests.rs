@@ -41,7 +41,7 @@ impl Side {
     }
 
     pub fn say(&mut self, text: &[u8]) {
-        self.output.tail(&mut Vec::new()).extend_from_slice(text);
+        self.output.tail(&mut Spare::default()).extend_from_slice(text);
     }
 
     /// What this side has for the socket now.

@@ -43,7 +43,7 @@ fn error(kind: ErrorKind) -> io::Result<usize> {
 
 fn output(text: &str) -> Output {
     let mut output = Output::default();
-    output.tail(&mut Vec::new()).extend_from_slice(text.as_bytes());
+    output.tail(&mut Spare::default()).extend_from_slice(text.as_bytes());
     output
 }
 
@@ -84,7 +84,7 @@ fn what_is_withheld_waits_until_it_is_released_in_parts_or_for_good() {
         String::from_utf8(stream.written).unwrap()
     };
     let append = |output: &mut Output, text: &str| {
-        output.tail(&mut Vec::new()).extend_from_slice(text.as_bytes());
+        output.tail(&mut Spare::default()).extend_from_slice(text.as_bytes());
         output.end()
     };
     output.withhold();
@@ -114,7 +114,7 @@ fn a_broken_stream_is_a_failure_not_a_wait() {
 #[test]
 fn what_is_sent_does_not_pile_up_in_front_of_a_slow_reader() {
     let mut output = Output::default();
-    let mut spare = Vec::new();
+    let mut spare = Spare::default();
     for _ in 0..1000 {
         output.tail(&mut spare).extend_from_slice(&[b'x'; 4096]);
         let mut stream = Scripted::new([Ok(4095)]);
@@ -122,21 +122,46 @@ fn what_is_sent_does_not_pile_up_in_front_of_a_slow_reader() {
     }
     assert_eq!(output.len(), 1000);
     let kept = output.0.unwrap().bytes.len();
-    assert!(kept <= 2 * SPARE_BUFFER_MAX_BYTES, "{kept}");
+    assert!(kept <= 2 * SENT_MAX_BYTES, "{kept}");
 }
 
 #[test]
 fn an_empty_output_gives_its_buffer_to_the_next() {
-    let mut spare = Vec::new();
+    let mut spare = Spare::default();
     let mut first = output("some text");
     first.flush_to(&mut Scripted::new([Ok(100)]));
-    first.release(&mut spare, 1);
-    assert!(first.0.is_none() && spare.len() == 1);
+    first.release(&mut spare);
+    assert!(first.0.is_none() && spare.buffers.len() == 1);
     let mut second = Output::default();
     let tail = second.tail(&mut spare);
-    assert!(spare.is_empty() && tail.is_empty() && tail.capacity() > 1);
+    assert!(spare.buffers.is_empty() && spare.bytes == 0 && tail.is_empty() && tail.capacity() > 1);
     assert_eq!((second.sent_bytes(), second.end()), (0, 0), "it counts from nothing");
     let mut full = output("kept while unsent");
-    full.release(&mut spare, 1);
+    full.release(&mut spare);
     assert_eq!(full.len(), 17);
+}
+
+#[test]
+fn the_buffers_of_a_crowd_are_not_all_kept() {
+    let mut spare = Spare::default();
+    let take_and_give = |spare: &mut Spare, count, size| {
+        let outputs: Vec<Output> = (0..count)
+            .map(|_| {
+                let mut output = Output::default();
+                output.tail(spare).reserve_exact(size);
+                output
+            })
+            .collect();
+        for mut output in outputs {
+            output.release(spare);
+        }
+    };
+    take_and_give(&mut spare, 100, 8192);
+    assert_eq!(spare.buffers.len(), 100, "busy connections find one again");
+    for (count, size) in [(20, 1_000_000), (100, 100_000), (10_000, 1000), (30_000, 1)] {
+        take_and_give(&mut spare, count, size);
+        let kept: usize = spare.buffers.iter().map(|buffer| buffer.memory()).sum();
+        assert_eq!(kept, spare.bytes);
+        assert!(kept <= SPARE_MAX_BYTES, "{kept} bytes");
+    }
 }
