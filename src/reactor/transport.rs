@@ -87,17 +87,16 @@ pub(super) struct Buffer {
 /// Buffers for the next output that has something to say, up to so much memory.
 #[derive(Default)]
 pub(super) struct Spare {
-    #[expect(clippy::vec_box, reason = "they come and go as they are, without an allocation")]
+    #[expect(clippy::vec_box, reason = "an output takes one over as it is, without allocating")]
     buffers: Vec<Box<Buffer>>,
     bytes: usize,
 }
 
 impl Spare {
-    #[expect(clippy::unnecessary_box_returns, reason = "it goes as it is kept")]
-    fn take(&mut self) -> Box<Buffer> {
-        let buffer = self.buffers.pop().unwrap_or_default();
-        self.bytes = self.bytes.saturating_sub(buffer.memory());
-        buffer
+    fn take(&mut self) -> Option<Box<Buffer>> {
+        let buffer = self.buffers.pop()?;
+        self.bytes -= buffer.memory();
+        Some(buffer)
     }
 
     fn keep(&mut self, buffer: Box<Buffer>) {
@@ -120,7 +119,7 @@ impl Output {
 
     /// Where new output is appended. An output without a buffer takes a used one from `spare`.
     pub fn tail(&mut self, spare: &mut Spare) -> &mut Vec<u8> {
-        let buffer = self.0.get_or_insert_with(|| spare.take());
+        let buffer = self.0.get_or_insert_with(|| spare.take().unwrap_or_default());
         if buffer.sent > SENT_MAX_BYTES {
             buffer.forget_sent();
         }

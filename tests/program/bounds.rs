@@ -102,7 +102,7 @@ fn more_lines_than_a_turn_answers_cost_turns_and_lose_nothing() {
     let turns_with = |arguments: &[&str]| {
         let herd = Herd::start_with(ALONE, arguments);
         let mut client = herd.connect("Solo");
-        client.send((0..LINES).map(|number| format!("{number}\n")).collect::<String>());
+        client.send((0..LINES).map(|number| format!("{number}\n")).collect::<Vec<_>>().concat());
         for number in 0..LINES {
             assert_eq!(client.text_line(), format!("? {number}"));
         }
@@ -127,7 +127,8 @@ fn scene_behind(gate: &Gate, limits: &[&str]) -> Scene {
 
 /// So many different ones, as equal ones share their request.
 fn questions(count: usize) -> String {
-    (1..=count).map(|radius| format!("WHATSAT kiwi {radius} 2\n")).collect()
+    let lines = (1..=count).map(|radius| format!("WHATSAT kiwi {radius} 2\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// Which of a client's next replies say that too many wait.

@@ -61,7 +61,9 @@ impl Bench {
 fn a_crowd_is_accepted_read_answered_and_closed_a_few_at_a_time() {
     let mut bench = Bench::in_a_hurry();
     let mut crowd = bench.crowd();
-    crowd.iter_mut().for_each(|client| client.send(b"hello"));
+    for client in &mut crowd {
+        client.send(b"hello");
+    }
     bench.until_some_at_a_time("data", CROWD, AT_ONCE);
     for client in &mut crowd {
         bench.until_received(client, 5);
@@ -153,7 +155,9 @@ fn input_that_nobody_hears_any_more_is_read_within_the_budget_too() {
     bench.until_quiet();
     // One byte short, so that each is read once and the kernel has no more of it.
     let noise = [b'x'; INPUT - 1];
-    crowd.iter_mut().for_each(|client| client.send(&noise));
+    for client in &mut crowd {
+        client.send(&noise);
+    }
     bench.turn();
     let read = TURN_READ_BUDGETS * INPUT / noise.len() + 1;
     assert_eq!(bench.io().ready.len(), CROWD - read);

@@ -152,7 +152,9 @@ fn the_buffers_of_a_crowd_are_not_all_kept() {
                 output
             })
             .collect();
-        outputs.into_iter().for_each(|mut output| output.release(spare));
+        for mut output in outputs {
+            output.release(spare);
+        }
     };
     take_and_give(&mut spare, 100, 8192);
     assert_eq!(spare.buffers.len(), 100, "busy connections find one again");

@@ -190,8 +190,7 @@ impl Lines {
         self.head.clear();
         self.head.extend_from_slice(&self.stamp);
         self.head.extend_from_slice(&level_word(Level::Info));
-        // Writing into memory cannot fail.
-        let _ = write!(self.head, "{peer}");
+        peer.append_to(&mut self.head);
         self.head_of = self.turn.map(|_| *peer);
     }
 

@@ -8,11 +8,8 @@ use std::io::Write;
 /// The longest part of a foreign text that is logged.
 pub const LOGGED_TEXT_MAX_BYTES: usize = 512;
 
-/// 1 in each byte of a word; multiplied by a byte it repeats that byte.
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
-
-/// The high bit of each byte of a word.
-const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+/// As many bytes as the processor looks at in one step.
+const STEP_BYTES: usize = 16;
 
 /// Foreign bytes, on one line whatever they hold. Control characters, those that change the direction of
 /// text, bytes that are no UTF-8 and the backslash are escaped; a long text is cut with its length.
@@ -53,25 +50,27 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Whether these are printable ASCII other than the backslash: eight bytes at a step, without a branch.
+/// Whether these are printable ASCII other than the backslash.
 fn all_harmless(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.last_chunk() else {
-        let harmless = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\\';
-        return bytes.iter().all(harmless);
+    let Some(last) = bytes.last_chunk::<STEP_BYTES>() else {
+        return bytes.iter().all(|byte| harm(*byte) == 0);
     };
-    // What is left over after whole words, and some of it twice, which does no harm.
-    let last = mark_harmful(u64::from_ne_bytes(*last));
-    let words = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
-    (words.fold(last, |marks, word| marks | mark_harmful(word)) & HIGH_BITS) == 0
+    // What is left over after whole steps, and some of it twice, which does no harm.
+    let steps = bytes.as_chunks().0.iter().chain(std::iter::once(last));
+    let mut marks = [0; STEP_BYTES];
+    for step in steps {
+        // Without a branch, so that all of a step's bytes are looked at together.
+        for (mark, byte) in marks.iter_mut().zip(step) {
+            *mark |= harm(*byte);
+        }
+    }
+    marks == [0; STEP_BYTES]
 }
 
-/// Sets the high bit of some byte of `word` if one of its bytes is harmful. In turn: by having it from the
-/// start, by falling below zero, by rising with DEL, and by falling when the difference to a backslash is
-/// none. A carry or borrow reaches another byte only from one that is marked itself.
-fn mark_harmful(word: u64) -> u64 {
-    word | word.wrapping_sub(ONES * u64::from(b' '))
-        | word.wrapping_add(ONES)
-        | (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES)
+/// Not 0 for control characters, what is beyond ASCII (negative here), DEL and the backslash.
+#[inline]
+fn harm(byte: u8) -> u8 {
+    u8::from(byte.cast_signed() < 0x20) | u8::from(byte == 0x7f) | u8::from(byte == b'\\')
 }
 
 /// Writes `text` with escapes, and what stands between two of them in one piece.
