@@ -105,7 +105,7 @@ impl Protocol<Server> for Client {
                 self.talk.answered(me, place, text, cx);
                 self.go_on(me, cx);
             }
-            Event::GoOn => self.go_on(me, cx),
+            Event::GoOn => self.answer_unanswered(me, cx),
             Event::LineOver => self.line_over(me, cx),
             _ => {}
         }
@@ -157,9 +157,12 @@ impl Client {
             }
             Next::GoOn => {
                 talk::send_answers(me, cx);
+                if ended_a_line {
+                    self.talk.line_ended();
+                }
                 self.talk.rare().unanswered = data.to_vec();
                 cx.io.pause_producing(me);
-                cx.io.post(me, Event::GoOn);
+                self.go_on(me, cx);
             }
             Next::Close => close(me, cx),
             Next::Link(neighbour) => {
@@ -170,24 +173,34 @@ impl Client {
         }
     }
 
-    /// Goes on with what is not answered yet, if there is room for the answers. If there is none, this is
-    /// called again when there is: by the reactor when the peer has taken its output, and when a reply has
-    /// come that others stand behind.
+    /// Goes on, if there is room for answers: with what is not answered yet, in the next turn, and else with
+    /// reading. If there is none, this is called again when there is: by the reactor when the peer has taken
+    /// its output, and when a reply has come that others stand behind.
     fn go_on(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         if self.talk.holds_enough() || !cx.io.may_produce(me) {
             return;
         }
         if self.talk.has_unanswered() {
-            let unanswered = std::mem::take(&mut self.talk.rare().unanswered);
-            self.answer(me, &unanswered, cx);
-        }
-        if self.talk.has_unanswered() || self.talk.holds_enough() {
+            // Once, whoever asks and however often, or a turn would answer more than its share.
+            if !std::mem::replace(&mut self.talk.rare().told_to_go_on, true) {
+                cx.io.post(me, Event::GoOn);
+            }
             return;
         }
         cx.io.resume_producing(me);
         if self.talk.tidy().is_some_and(|rare| std::mem::take(&mut rare.read_closed)) {
             self.read_closed(me, cx);
         }
+    }
+
+    /// The next turn has come for what is not answered yet. There may be no room by now.
+    fn answer_unanswered(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.talk.rare().told_to_go_on = false;
+        if self.talk.has_unanswered() && !self.talk.holds_enough() && cx.io.may_produce(me) {
+            let unanswered = std::mem::take(&mut self.talk.rare().unanswered);
+            self.answer(me, &unanswered, cx);
+        }
+        self.go_on(me, cx);
     }
 
     /// Whether this is how TLS begins, where only text is spoken. Most likely it is a neighbour with

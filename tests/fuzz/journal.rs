@@ -66,15 +66,15 @@ fn check(input: &[u8]) -> String {
     for reads in cuttings(&file) {
         let mut herd = alford();
         let mut replay = Replay::new(&mut herd);
-        let held_before = if reads.len() == 1 { format!("{replay:?}").len() } else { 0 };
+        let empty_bytes = if reads.len() == 1 { format!("{replay:?}").len() } else { 0 };
         for read in &reads {
             replay.receive(read);
         }
         if reads.len() == 1 {
             // A byte that is held shows in at most five bytes of this text, the herd's in it too.
             let known: usize = expected.records.values().map(|line| 10 * line.len() + 1000).sum();
-            let held = format!("{replay:?}").len().saturating_sub(held_before);
-            assert!(held < 5 * JOURNAL_LINE_MAX_BYTES + known + 5000, "holds {held}");
+            let held_bytes = format!("{replay:?}").len().saturating_sub(empty_bytes);
+            assert!(held_bytes < 5 * JOURNAL_LINE_MAX_BYTES + known + 5000, "holds {held_bytes}");
         }
         let (replayed, mut writer) = replay.finish();
         assert_eq!(replayed, expected.replayed);

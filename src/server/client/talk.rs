@@ -37,6 +37,8 @@ pub(super) struct Rare {
     pub line_began: Option<Instant>,
     /// What was read and is to be answered in the next turn: at most one read.
     pub unanswered: Vec<u8>,
+    /// The event that has it answered is on its way.
+    pub told_to_go_on: bool,
     /// The peer has closed its side, behind what is not answered yet.
     pub read_closed: bool,
 }
@@ -234,8 +236,9 @@ impl Talk {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        let Self { replies, line_began, unanswered, read_closed } = self;
-        replies.is_empty() && line_began.is_none() && unanswered.is_empty() && !read_closed
+        let Self { replies, line_began, unanswered, told_to_go_on, read_closed } = self;
+        let waits = *told_to_go_on || *read_closed || !unanswered.is_empty();
+        replies.is_empty() && line_began.is_none() && !waits
     }
 }
 

@@ -83,7 +83,8 @@ impl Protocol<Server> for Dialled {
         }
     }
 
-    fn event_received(&mut self, me: Token, _event: Event, cx: &mut Ctx<'_, Server>) {
+    fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
+        let Event::Beat = event else { return };
         let (herd, id) = (&mut cx.app.herd, self.neighbour);
         beat(me, &self.name, &mut self.liveness, cx.io, |output| herd.write_mark(id, output));
     }

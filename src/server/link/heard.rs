@@ -93,7 +93,9 @@ impl Protocol<Server> for Heard {
         self.lines_received(me, data, cx);
     }
 
-    fn event_received(&mut self, me: Token, _event: Event, cx: &mut Ctx<'_, Server>) {
+    fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
+        // What was meant for the client that this connection once was is nothing to a link.
+        let Event::Beat = event else { return };
         let (herd, id) = (&cx.app.herd, self.neighbour);
         let Some(liveness) = &mut self.liveness else { return };
         beat(me, &self.name, liveness, cx.io, |output| herd.write_here(id, output));

@@ -76,6 +76,30 @@ fn a_turn_answers_so_many_lines_and_no_more() {
     assert!(turns >= 10, "{turns}");
 }
 
+/// However many answers come for which a connection has waited, each of which lets it go on.
+#[test]
+fn a_turn_answers_no_more_lines_because_answers_have_come() {
+    let few = Bounds { waiting_max: 32, waiting_in_all_max: 32, ..FEW };
+    let mut scene = Scene::with(few, Speech::Plain);
+    scene.says("IAMAT k +1+1 1\n");
+    scene.hears();
+    let (lines, answers) = lines(4000);
+    scene.client.write_all(b"WHATSAT k 1 1\n".repeat(12).as_slice()).unwrap();
+    scene.client.write_all(lines.as_bytes()).unwrap();
+    let mut text = String::new();
+    let mut counts = Vec::new();
+    while !text.ends_with(&answers) {
+        scene.turn();
+        let (more, _) = scene.hears();
+        counts.push(more.lines().filter(|line| line.starts_with("? ")).count());
+        text += &more;
+    }
+    // The first of them bring all that stood behind the questions.
+    counts.retain(|count| *count > 0);
+    let most = counts.iter().skip(1).max().unwrap();
+    assert!(counts.len() > 100 && *most <= few.lines_per_turn, "{most} of {}", counts.len());
+}
+
 #[test]
 fn answers_that_nobody_takes_keep_the_rest_waiting_and_none_is_lost() {
     let mut scene = Scene::with(Bounds { lines_per_turn: 16, ..Bounds::default() }, Speech::Plain);
@@ -181,6 +205,20 @@ fn a_line_that_waits_behind_others_is_not_late() {
     scene.at(109_000);
     scene.says(" in time\n");
     scene.assert_hears("? begun in time\n", false);
+}
+
+#[test]
+fn a_line_that_begins_where_a_turns_share_ends_has_a_minute_of_its_own() {
+    let mut scene = Scene::with(FEW, Speech::Plain);
+    scene.says("begun");
+    scene.at(59_000);
+    // As many lines as a turn answers, and the beginning of one more.
+    scene.says(" and ended\n\n\n\nbegun later");
+    scene.assert_hears("? begun and ended\n? \n? \n? \n", false);
+    scene.at(118_999);
+    scene.assert_hears("", false);
+    scene.at(119_000);
+    scene.assert_hears("? begun later...\n", true);
 }
 
 #[test]
