@@ -48,6 +48,11 @@ impl Sample {
 pub struct Samples(Vec<Sample>);
 
 impl Samples {
+    /// One more.
+    pub fn push(&mut self, sample: Sample) {
+        self.0.push(sample);
+    }
+
     /// The least of a figure over the calm samples, or over all when none was calm.
     pub fn least(&self, key: &str) -> Result<f64, String> {
         let least = self.sorted(key)?.first().copied();
@@ -119,7 +124,7 @@ pub fn in_turn_each(bench: &mut Bench, each: &[String]) -> Result<Vec<Samples>, 
     for round in 0..bench.sizes.rounds + bench.sizes.more_rounds {
         for (words, samples) in each.iter().zip(&mut all) {
             if round < bench.sizes.rounds || samples.disturbed() {
-                samples.0.push(load(bench, words)?);
+                samples.push(load(bench, words)?);
             }
         }
     }

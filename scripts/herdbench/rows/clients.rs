@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{CPU, HERD, QUIET};
 use crate::bench::Bench;
-use crate::load::{DISTURBED, LOAD_CPU, Sample, Samples, in_turn_each, load};
+use crate::load::{DISTURBED, LOAD_CPU, Sample, Samples, load};
 use crate::servers::{ANSWER_PATIENCE, HERD_PATIENCE, Server, Stage};
 use crate::table::{Check, Row, short};
 
@@ -20,6 +20,12 @@ const FEW: u32 = 1_000;
 /// Between two questions of the client that watches the catching up.
 const WATCH_EVERY: Duration = Duration::from_millis(1);
 
+/// So many new clients a second a server gets to know on a slow machine.
+const LEARNT_PER_SECOND: f64 = 400_000.0;
+
+/// Room for the client that watches beside a million others.
+const ROOMY: &str = "--log-level warn --max-clients 2000000";
+
 const NANOS_PER_SECOND: f64 = 1e9;
 
 /// Memory per client, and the cost of an update at 10³ clients and each power of ten up to the most.
@@ -28,40 +34,14 @@ pub fn clients(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let counts: Vec<u32> = std::iter::successors(Some(FEW), |count| Some(count * 10))
         .take_while(|c| *c <= most)
         .collect();
-    let (connections, depth) = bench.sizes.full;
-    let mut filled = Vec::new();
-    for &count in &counts {
-        let stage = Stage::alone(bench)?;
-        let server = stage.serve(bench, "Alford", HERD, QUIET)?;
-        let before = server.process.resident_bytes()?;
-        let sample = fill(bench, &server, count)?;
-        let line = sample.number("bytes_in")? / sample.number("replies")?;
-        let each = (server.process.resident_bytes()? - before) / f64::from(count);
-        filled.push((stage, server, each - line));
-    }
-    let words: Vec<String> = counts
-        .iter()
-        .zip(&filled)
-        .map(|(count, (_, server, _))| {
-            let (address, pid) = (server.address(), server.process.pid());
-            let times = bench.sizes.times();
-            format!(
-                "{address} --pid {pid} --connections {connections} --depth {depth} \
-                 --clients {count} {times}"
-            )
-        })
-        .collect();
-    let samples = in_turn_each(bench, &words)?;
-    for (_, server, _) in &filled {
-        bench.note_turn(server);
-    }
+    let beside = memory_each(bench, most)?;
+    let samples = known_in_turn(bench, &counts)?;
     let cpu = samples.iter().map(|s| s.least(CPU)).collect::<Result<Vec<_>, _>>()?;
     let told: Vec<String> = counts
         .iter()
         .zip(&cpu)
         .map(|(c, ns)| format!("{}: {} ns", short((*c).into()), short(*ns)))
         .collect();
-    let beside = filled.last().map_or(f64::NAN, |(_, _, beside)| *beside);
     let growth = Check::ratio("× at 1,000", last(&cpu)?, cpu.first().copied(), 1.5);
     let most = short(most.into());
     Ok(vec![
@@ -79,6 +59,43 @@ pub fn clients(bench: &mut Bench) -> Result<Vec<Row>, String> {
         .judged(&[growth])
         .marked(samples.iter().any(Samples::disturbed)),
     ])
+}
+
+/// Memory per client beside the bytes of its AT line.
+fn memory_each(bench: &mut Bench, count: u32) -> Result<f64, String> {
+    let stage = Stage::alone(bench)?;
+    let server = stage.serve(bench, "Alford", HERD, QUIET)?;
+    let before = server.process.resident_bytes()?;
+    let sample = fill(bench, &server, count)?;
+    let line = sample.number("bytes_in")? / sample.number("replies")?;
+    Ok((server.process.resident_bytes()? - before) / f64::from(count) - line)
+}
+
+/// Updates of so many clients, for each count a fresh server in each round: every run of `herd load` speaks of
+/// clients of its own, so a server that is measured again would know ever more of them. The warm-up is when
+/// it gets to know them.
+fn known_in_turn(bench: &mut Bench, counts: &[u32]) -> Result<Vec<Samples>, String> {
+    let (connections, depth) = bench.sizes.full;
+    let mut all: Vec<Samples> = counts.iter().map(|_| Samples::default()).collect();
+    for round in 0..bench.sizes.rounds + bench.sizes.more_rounds {
+        for (&count, samples) in counts.iter().zip(&mut all) {
+            if round >= bench.sizes.rounds && !samples.disturbed() {
+                continue;
+            }
+            let stage = Stage::alone(bench)?;
+            let server = stage.serve(bench, "Alford", HERD, QUIET)?;
+            let (address, pid) = (server.address(), server.process.pid());
+            let seconds = bench.sizes.sample.as_secs_f64();
+            let warmup = bench.sizes.warmup.as_secs_f64() + f64::from(count) / LEARNT_PER_SECOND;
+            let words = format!(
+                "{address} --pid {pid} --connections {connections} --depth {depth} \
+                 --clients {count} --seconds {seconds} --warmup {warmup}"
+            );
+            samples.push(load(bench, &words)?);
+            bench.note_turn(&server);
+        }
+    }
+    Ok(all)
 }
 
 fn last(figures: &[f64]) -> Result<f64, String> {
@@ -135,12 +152,12 @@ struct CaughtUp {
 fn caught_up(bench: &mut Bench) -> Result<CaughtUp, String> {
     let count = bench.sizes.clients;
     let stage = Stage::set(bench, &[("Alford", &["Ball"]), ("Ball", &[])])?;
-    let alford = stage.serve(bench, "Alford", HERD, QUIET)?;
+    let alford = stage.serve(bench, "Alford", HERD, ROOMY)?;
     fill(bench, &alford, count)?;
     let (ran_before, waited_before) = alford.process.schedule()?;
     let watch = Watch::start(alford.port)?;
     let started = Instant::now();
-    let ball = stage.serve_on(bench, "Ball", HERD, QUIET, LOAD_CPU)?;
+    let ball = stage.serve_on(bench, "Ball", HERD, ROOMY, LOAD_CPU)?;
     let all = || ball.counts("records").is_ok_and(|known| known >= f64::from(count)).then_some(());
     let caught_up = bench.stop.wait(HERD_PATIENCE, all);
     let seconds = started.elapsed().as_secs_f64();
