@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::load::DISTURBED;
 use crate::machine;
 use crate::options::{Options, Sizes};
 use crate::peers::{PEERS, Peer, Places};
@@ -19,6 +20,17 @@ use crate::table::{Row, markdown};
 
 /// The servers' ports, below those that the system gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 12_000..30_000;
+
+/// The longest turn of one server.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// The row of which it was measured.
+    pub row: &'static str,
+    /// How long it was, in microseconds.
+    pub us: f64,
+    /// Others had the server's CPU now and then, perhaps in the middle of this turn.
+    pub disturbed: bool,
+}
 
 /// See the module's documentation.
 pub struct Bench {
@@ -50,8 +62,10 @@ pub struct Bench {
     pub pictures: Pictures,
     /// Every sample, as `herd load` told it.
     pub samples: Vec<Value>,
-    /// The longest turn of every server of ours, in microseconds, with the work under which it came.
-    pub turns: Vec<(String, f64)>,
+    /// The name of the row that is being measured.
+    pub row: &'static str,
+    /// The longest turns of servers of ours.
+    pub turns: Vec<Turn>,
     next_port: u16,
 }
 
@@ -96,6 +110,7 @@ impl Bench {
             rows: Vec::new(),
             pictures: Pictures::default(),
             samples: Vec::new(),
+            row: "",
             turns: Vec::new(),
             next_port: first,
         })
@@ -105,6 +120,15 @@ impl Bench {
     #[allow(clippy::unused_self, reason = "all that is said comes from the bench")]
     pub fn say(&self, words: &str) {
         eprintln!("bench: {words}");
+    }
+
+    /// An error for the results, which name no folder of this machine.
+    pub fn without_paths(&self, words: &str) -> String {
+        let folders = [&self.scratch, &self.target, &self.root].into_iter();
+        let folders = folders.filter(|folder| folder.is_absolute());
+        folders.fold(words.to_owned(), |words, folder| {
+            words.replace(&folder.display().to_string(), "…")
+        })
     }
 
     /// A port on which nobody listens, and which is not given out again soon.
@@ -119,26 +143,33 @@ impl Bench {
         Err("no port of 127.0.0.1 is free".to_owned())
     }
 
-    /// Asks a server of ours for its longest turn under this work. Called before it is stopped.
-    pub fn note_turn(&mut self, work: &str, server: &Server) {
+    /// Asks a server of ours for its longest turn under this row's work. Called before it is stopped.
+    pub fn note_turn(&mut self, server: &Server) {
         let longest =
             server.status().ok().and_then(|status| status.get("longest_turn_us")?.as_f64());
-        self.turns.extend(longest.map(|us| (work.to_owned(), us)));
+        let disturbed = server.process.waited_share().is_ok_and(|share| share > DISTURBED);
+        let row = self.row;
+        self.turns.extend(longest.map(|us| Turn { row, us, disturbed }));
     }
 
     /// Prints the table, and writes it, the samples and the pictures into a folder.
     pub fn publish(&self, folder: Option<&Path>) -> Result<(), String> {
         let folder = folder.map_or_else(|| self.target.join("bench"), Path::to_path_buf);
         make_folder(&folder)?;
-        let table = format!("{}\nMeasured on {}.\n", markdown(&self.rows), self.machine);
+        let (machine, day, mode) = (&self.machine, machine::today(), self.sizes.mode);
+        let table = format!(
+            "{}\nMeasured by `scripts/bench{mode}` on {machine}, {day}.\n",
+            markdown(&self.rows)
+        );
         print!("{table}");
         let turns: Vec<Value> = self
             .turns
             .iter()
-            .map(|(work, us)| json!({ "work": work, "longest_turn_us": us }))
+            .map(|turn| json!({ "row": turn.row, "longest_turn_us": turn.us }))
             .collect();
         let results = json!({
-            "machine": self.machine,
+            "machine": machine,
+            "day": day,
             "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "turns": turns,
             "samples": self.samples,

@@ -1,5 +1,5 @@
-//! Samples: `herd load` run on CPU 1 against a server on CPU 0, again when it was disturbed, in turn over
-//! the candidates.
+//! Samples: `herd load` run on CPU 1 against a server on CPU 0, in turn over the candidates, and once more
+//! for those that were disturbed each time.
 //!
 //! A sample is disturbed when the server or the generator was ready to run for more than a few per cent of
 //! the time and had no CPU: somebody else had it. Other work only ever adds, so of several samples the
@@ -18,7 +18,7 @@ use crate::servers::Server;
 pub const LOAD_CPU: u32 = 1;
 
 /// The share of the time without a CPU from which on a sample counts as disturbed.
-const DISTURBED: f64 = 0.03;
+pub const DISTURBED: f64 = 0.03;
 
 /// How long a sample may take beyond the time that it is asked to.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -34,16 +34,12 @@ impl Sample {
         number.ok_or_else(|| format!("herd load tells no {key:?}"))
     }
 
-    /// The greater share of the time that a side had to wait for its CPU.
-    fn waited(&self) -> f64 {
-        ["server_wait", "load_wait"]
-            .iter()
-            .filter_map(|key| self.number(key).ok())
-            .fold(0.0, f64::max)
-    }
-
+    /// Whether somebody else had the CPU of a side. The servers of a herd share theirs and wait for each
+    /// other, so there only the generator can tell.
     fn disturbed(&self) -> bool {
-        self.waited() > DISTURBED
+        let herd = self.number("servers").is_ok_and(|servers| servers > 1.0);
+        let sides: &[&str] = if herd { &["load_wait"] } else { &["server_wait", "load_wait"] };
+        sides.iter().any(|key| self.number(key).is_ok_and(|waited| waited > DISTURBED))
     }
 }
 
@@ -103,51 +99,28 @@ pub fn load(bench: &mut Bench, words: &str) -> Result<Sample, String> {
     Ok(Sample(value))
 }
 
-/// Measures a server for the time of one sample, again while it is disturbed and tries are left; the calmest
-/// of them.
-pub fn sample(bench: &mut Bench, server: &Server, words: &str) -> Result<Sample, String> {
-    let words = format!(
-        "{} --kind {} --pid {} {} {words}",
-        server.address(),
-        server.kind,
-        server.process.pid(),
-        bench.sizes.times(),
-    );
-    calmest(bench, &words)
-}
-
-/// Runs `herd load` until it was not disturbed, or no tries are left; the calmest of them.
-pub fn calmest(bench: &mut Bench, words: &str) -> Result<Sample, String> {
-    let mut best = load(bench, words)?;
-    for _ in 1..bench.sizes.tries {
-        if !best.disturbed() {
-            break;
-        }
-        let again = load(bench, words)?;
-        if again.waited() < best.waited() {
-            best = again;
-        }
-    }
-    Ok(best)
-}
-
-/// Measures servers in turn, round after round: A B C, A B C. What the machine does meanwhile meets all alike.
+/// Measures servers in turn, for the time of one sample each. See [`in_turn_each`].
 pub fn in_turn(bench: &mut Bench, servers: &[Server], words: &str) -> Result<Vec<Samples>, String> {
-    let mut all: Vec<Samples> = servers.iter().map(|_| Samples::default()).collect();
-    for _ in 0..bench.sizes.rounds {
-        for (server, samples) in servers.iter().zip(&mut all) {
-            samples.0.push(sample(bench, server, words)?);
-        }
-    }
-    Ok(all)
+    let times = bench.sizes.times();
+    let each: Vec<String> = servers
+        .iter()
+        .map(|server| {
+            let (address, pid) = (server.address(), server.process.pid());
+            format!("{address} --kind {} --pid {pid} {times} {words}", server.kind)
+        })
+        .collect();
+    in_turn_each(bench, &each)
 }
 
-/// The same with a list of words for each server, since not all are told the same.
+/// Runs `herd load` with each of these words in turn, round after round: A B C, A B C. What the machine does
+/// meanwhile meets all alike. Those that were never calm have a few rounds more.
 pub fn in_turn_each(bench: &mut Bench, each: &[String]) -> Result<Vec<Samples>, String> {
     let mut all: Vec<Samples> = each.iter().map(|_| Samples::default()).collect();
-    for _ in 0..bench.sizes.rounds {
+    for round in 0..bench.sizes.rounds + bench.sizes.more_rounds {
         for (words, samples) in each.iter().zip(&mut all) {
-            samples.0.push(calmest(bench, words)?);
+            if round < bench.sizes.rounds || samples.disturbed() {
+                samples.0.push(load(bench, words)?);
+            }
         }
     }
     Ok(all)
@@ -180,6 +153,13 @@ mod tests {
         assert!(none.disturbed());
         assert_eq!(none.least(CPU), Ok(100.0));
         assert_eq!(none.median(CPU), Ok(200.0));
+    }
+
+    #[test]
+    fn servers_that_share_a_cpu_wait_for_each_other() {
+        let told = |load_wait| json!({ "servers": 5, "server_wait": 0.5, "load_wait": load_wait });
+        assert!(!Sample(told(0.01)).disturbed());
+        assert!(Sample(told(0.04)).disturbed());
     }
 
     #[test]

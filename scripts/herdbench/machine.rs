@@ -1,4 +1,4 @@
-//! The machine, named by its kind: how many processors of which family, and which system.
+//! The machine, named by its kind: how many processors of which family, and which system. And the day.
 //!
 //! No host name, no serial number. Reads `/proc` where there is one. Called by `bench`.
 
@@ -13,6 +13,12 @@ pub fn kind() -> String {
     let uname = Command::new("uname").arg("-sr").output().map(|output| output.stdout);
     let system = String::from_utf8(uname.unwrap_or_default()).unwrap_or_default();
     describe(cpus, &info, &system)
+}
+
+/// The day, as `2026-11-21` (UTC); nothing where nobody tells.
+pub fn today() -> String {
+    let date = Command::new("date").args(["-u", "+%F"]).output().map(|output| output.stdout);
+    String::from_utf8_lossy(&date.unwrap_or_default()).trim().to_owned()
 }
 
 fn describe(cpus: usize, cpuinfo: &str, uname: &str) -> String {

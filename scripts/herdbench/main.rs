@@ -19,6 +19,7 @@ mod servers;
 mod table;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use pico_args::Arguments;
 
@@ -78,7 +79,11 @@ fn run(options: &Options) -> Result<bool, String> {
 /// Measures one row's work. One that fails is told in the table, and the next goes on.
 fn one(bench: &mut Bench, work: &Work) -> bool {
     bench.say(work.name);
-    match (work.measure)(bench) {
+    bench.row = work.name;
+    let begun = Instant::now();
+    let measured = (work.measure)(bench);
+    bench.say(&format!("{} took {:.0} s", work.name, begun.elapsed().as_secs_f64()));
+    match measured {
         Ok(rows) => {
             let judged = bench.sizes.peers;
             bench
@@ -88,6 +93,7 @@ fn one(bench: &mut Bench, work: &Work) -> bool {
         }
         Err(words) => {
             bench.say(&format!("{} failed: {words}", work.name));
+            let words = bench.without_paths(&words);
             bench.rows.push(Row::failed(work.name, &words));
             false
         }

@@ -17,7 +17,7 @@ the table in Markdown.
 
   --install     get the peers (Python, tokio, C) into target/bench-peers, and end; the others
                 (node, redis-server, memcached) come from your system's packages
-  --quick       fewer and shorter samples, a tenth of the clients: about five minutes
+  --quick       fewer and shorter samples, a tenth of the clients: about four minutes, all about twelve
   --smoke       a few seconds, without any peer: whether all of it works, not how fast
   --only A,B    these rows only, of:
 ";
@@ -95,14 +95,16 @@ impl Options {
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
+    /// The option that asks for them.
+    pub mode: &'static str,
     /// Samples of each candidate, taken in turn.
     pub rounds: u32,
     /// The time of one sample.
     pub sample: Duration,
     /// The time before it that does not count.
     pub warmup: Duration,
-    /// How often a disturbed sample is taken again.
-    pub tries: u32,
+    /// How many more those have that were disturbed in all of them.
+    pub more_rounds: u32,
     /// Connections, and requests in flight on each, of "64 × 64".
     pub full: (u32, u32),
     /// Idle connections.
@@ -128,10 +130,11 @@ impl Sizes {
 
     fn full() -> Self {
         Self {
+            mode: "",
             rounds: 5,
-            sample: Duration::from_secs(1),
-            warmup: Duration::from_millis(300),
-            tries: 3,
+            sample: Duration::from_millis(800),
+            warmup: Duration::from_millis(200),
+            more_rounds: 3,
             full: (64, 64),
             idle: 10_000,
             followed: 300,
@@ -144,10 +147,11 @@ impl Sizes {
 
     fn quick() -> Self {
         Self {
+            mode: " --quick",
             rounds: 2,
             sample: Duration::from_millis(400),
             warmup: Duration::from_millis(200),
-            tries: 2,
+            more_rounds: 1,
             followed: 100,
             clients: 100_000,
             ..Self::full()
@@ -156,10 +160,11 @@ impl Sizes {
 
     fn smoke() -> Self {
         Self {
+            mode: " --smoke",
             rounds: 1,
             sample: Duration::from_millis(100),
             warmup: Duration::from_millis(20),
-            tries: 1,
+            more_rounds: 0,
             full: (4, 4),
             idle: 50,
             followed: 5,

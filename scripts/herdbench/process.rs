@@ -119,16 +119,29 @@ impl Process {
 
     /// The CPU time that all its threads have used, in nanoseconds.
     pub fn cpu_ns(&self) -> Result<f64, String> {
+        Ok(self.schedule()?.0)
+    }
+
+    /// The time that they were ready to run and had no CPU, as a share of that and the time that they ran.
+    pub fn waited_share(&self) -> Result<f64, String> {
+        let (ran, waited) = self.schedule()?;
+        Ok(waited / (ran + waited).max(1.0))
+    }
+
+    /// Nanoseconds that all its threads ran and waited for a CPU (the kernel's sched-stats.rst).
+    pub fn schedule(&self) -> Result<(f64, f64), String> {
         let tasks = format!("/proc/{}/task", self.pid());
         let fault = |error: io::Error| format!("cannot read {tasks}: {error}");
-        let mut sum = 0.0;
+        let (mut ran, mut waited) = (0.0, 0.0);
         for task in fs::read_dir(&tasks).map_err(fault)? {
             let path = task.map_err(fault)?.path().join("schedstat");
             // A thread may end between the two looks.
             let text = fs::read_to_string(path).unwrap_or_default();
-            sum += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
+            let mut numbers = text.split(' ').map(|word| word.parse::<f64>().unwrap_or(0.0));
+            ran += numbers.next().unwrap_or(0.0);
+            waited += numbers.next().unwrap_or(0.0);
         }
-        Ok(sum)
+        Ok((ran, waited))
     }
 
     /// Its resident memory in bytes.
@@ -150,9 +163,10 @@ impl Drop for Process {
         if self.ended().is_some() {
             return;
         }
-        // The shell's own `kill`: a system call would need `unsafe` or another crate.
-        let pid = self.pid().to_string();
-        let _ = Command::new("sh").args(["-c", "kill \"$1\"", "sh", &pid]).status();
+        // The shell's own `kill`: a system call would need `unsafe` or another crate. It reaches what the
+        // process has started itself, as cargo does its compilers.
+        let group = format!("-{}", self.pid());
+        let _ = Command::new("sh").args(["-c", "kill -- \"$1\"", "sh", &group]).status();
         if Stop::default().wait(END_PATIENCE, || self.ended()).is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
@@ -209,6 +223,7 @@ mod tests {
     fn cpu_time_and_memory_are_read() {
         let process = sleeper();
         assert!(process.cpu_ns().unwrap() >= 0.0);
+        assert!((0.0..=1.0).contains(&process.waited_share().unwrap()));
         assert!(process.resident_bytes().unwrap() > 0.0);
         assert_eq!(resident_bytes("VmHWM:\t9 kB\nVmRSS:\t  3 kB\n"), Some(3.0 * 1024.0));
         assert_eq!(resident_bytes("VmSize: 9 kB"), None);

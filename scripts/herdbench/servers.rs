@@ -220,6 +220,25 @@ impl Stage {
         Ok(Server { control: Some(self.control(name)), ..server })
     }
 
+    /// Starts one of them whose system calls are counted into a file, which is written when it has ended.
+    pub fn serve_counted(
+        &self,
+        bench: &Bench,
+        name: &str,
+        flags: &str,
+        counted: &Path,
+    ) -> Result<Server, String> {
+        let found = self.servers.iter().find(|(server, _)| server == name);
+        let (_, port) = found.ok_or_else(|| format!("no server {name} in this herd"))?;
+        let command = self.command(bench, name, flags);
+        // -DD: the counting is done beside the server and out of its group, so that the process that was
+        // started is the server, and its end does not end the counting before its time.
+        let mut strace = Command::new("strace");
+        strace.args(["-DD", "-f", "-c", "-o"]).arg(counted);
+        strace.arg(command.get_program()).args(command.get_args());
+        Server::start(bench, name, &strace, SERVER_CPU, *port)
+    }
+
     fn command(&self, bench: &Bench, name: &str, flags: &str) -> Command {
         let mut command = Command::new(&bench.herd);
         command.args(["serve", name, "--topology"]).arg(self.folder.join("topology.txt"));

@@ -20,6 +20,7 @@ pub mod settings;
 pub mod store;
 pub mod topology;
 
+use crate::wire::ahead::clients_in;
 use crate::wire::command::IAmAt;
 use crate::wire::peer::write_at_start;
 use crate::wire::time::{Nanos, write_difference};
@@ -77,7 +78,6 @@ impl Herd {
         if self.settings.max_ahead.is_some_and(|ahead| said.time - server_time > ahead) {
             return Err(Refused::TooFarAhead);
         }
-        let name = self.topology.name(self.me).as_bytes();
         let start = out.len();
         // The reply is the record: it is written once, in its last place, and read from there.
         out.extend_from_slice(&self.at_start);
@@ -85,7 +85,8 @@ impl Herd {
         out.push(b' ');
         said.write_fields(out);
         let line = out.get(start..).unwrap_or_default();
-        let layout = Layout::of(line, name, said.client, said.location_text, said.time_text);
+        let server_end = self.at_start.len() - 1;
+        let layout = Layout::of(line, server_end, said.client, said.location_text, said.time_text);
         // Lines are bounded far below what a layout can tell, so there always is one.
         let merged = layout.map_or(Merged::Kept, |layout| {
             self.store.report(Record { line, layout, client_time: said.time, server_time })
@@ -96,6 +97,14 @@ impl Herd {
         }
         out.push(b'\n');
         Ok(merged)
+    }
+
+    /// Says what lines are about to be taken in, so that the processor can fetch the records of their
+    /// clients from memory while it works. Changes nothing; to be called once for what a read has brought.
+    pub fn look_ahead(&self, data: &[u8]) {
+        if self.store.is_large() {
+            self.store.look_ahead(clients_in(data));
+        }
     }
 
     /// Says what this server's clock is, so that clients which no server has heard for as long as

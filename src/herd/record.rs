@@ -25,12 +25,13 @@ pub struct Layout {
 const SERVER_START: u16 = 3;
 
 impl Layout {
-    /// The layout of a line with fields of these lengths, which are one space apart.
+    /// The layout of a line whose server's name ends there, and whose last fields have these lengths and
+    /// are one space apart.
     ///
     /// `None` when the lengths do not fit the line, or the line does not fit sixteen bits.
     pub fn of(
         line: &[u8],
-        server: &[u8],
+        server_end: usize,
         client: &[u8],
         location: &[u8],
         time: &[u8],
@@ -40,7 +41,7 @@ impl Layout {
         let client_end = location_end.checked_sub(location.len() + 1)?;
         let client_start = client_end.checked_sub(client.len())?;
         Some(Layout {
-            server_end: SERVER_START.checked_add(u16::try_from(server.len()).ok()?)?,
+            server_end: u16::try_from(server_end).ok()?,
             client_start: u16::try_from(client_start).ok()?,
             client_end: u16::try_from(client_end).ok()?,
             location_end: u16::try_from(location_end).ok()?,
@@ -66,7 +67,8 @@ impl<'a> Record<'a> {
     ///
     /// `None` only when `at` is of another line, or the line is longer than 65,535 bytes.
     pub fn new(line: &'a [u8], at: &AtLine<'_>) -> Option<Record<'a>> {
-        let layout = Layout::of(line, at.server, at.client, at.location_text, at.time_text)?;
+        let server_end = usize::from(SERVER_START) + at.server.len();
+        let layout = Layout::of(line, server_end, at.client, at.location_text, at.time_text)?;
         Some(Record { line, layout, client_time: at.time, server_time: at.server_time() })
     }
 

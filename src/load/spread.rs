@@ -23,6 +23,8 @@ pub struct Spread {
     pub nanos: u64,
     /// Processor time of the watched processes meanwhile.
     pub cpu: Option<Cpu>,
+    /// Processor time of this load meanwhile.
+    pub load: Option<Cpu>,
     /// Of updates one at a time: from its sending until the last server had it.
     pub histogram: Histogram,
 }
@@ -47,6 +49,9 @@ impl Spread {
                 figures.micros(key, self.histogram.per_mille(per_mille));
             }
             figures.micros("update_max_us", self.histogram.longest());
+        }
+        if let Some(load) = self.load {
+            figures.decimal("load_wait", ratio(load.waited, self.nanos), 3);
         }
         if let Some(cpu) = self.cpu {
             figures.decimal("server_cpu_ns_per_update", ratio(cpu.ran, self.updates), 1);
@@ -101,11 +106,13 @@ mod tests {
             depth: 1,
             nanos: 50_000_000,
             cpu,
+            load: Some(Cpu { ran: 0, waited: 1_000_000 }),
             histogram,
         };
         let json: serde_json::Value = serde_json::from_str(&spread.json()).unwrap();
         assert_eq!(json["updates_per_second"].as_f64(), Some(2000.0));
         assert_eq!(json["server_cpu_ns_per_update"].as_f64(), Some(2000.0));
+        assert_eq!(json["load_wait"].as_f64(), Some(0.02));
         let [p50, p99] = ["update_p50_us", "update_p99_us"].map(|key| json[key].as_f64().unwrap());
         assert!((49.0..51.0).contains(&p50) && (97.0..100.0).contains(&p99), "{p50} {p99}");
         let text = spread.text();

@@ -68,6 +68,8 @@ pub struct Updates {
     last_progress: u64,
     before: Option<Cpu>,
     cpu: Option<Cpu>,
+    load_before: Option<Cpu>,
+    load: Option<Cpu>,
     histogram: Histogram,
 }
 
@@ -100,6 +102,8 @@ impl Updates {
             last_progress: 0,
             before: None,
             cpu: None,
+            load_before: None,
+            load: None,
             histogram: Histogram::default(),
         }
     }
@@ -134,6 +138,7 @@ impl Updates {
             depth: self.plan.depth,
             nanos: self.ended - self.began,
             cpu: self.cpu,
+            load: self.load,
             histogram: std::mem::take(&mut self.histogram),
         })
     }
@@ -151,6 +156,7 @@ impl Updates {
             self.stage = Stage::Sending;
             self.set_stamp(io);
             self.before = process::cpu(&self.plan.pids);
+            self.load_before = process::cpu(&[std::process::id()]);
             self.began = self.nanos();
             self.last_progress = self.began;
             self.tell_sender(io);
@@ -208,6 +214,8 @@ impl Updates {
             self.ended = self.last_progress;
             let after = process::cpu(&self.plan.pids);
             self.cpu = after.zip(self.before).map(|(after, before)| after - before);
+            let after = process::cpu(&[std::process::id()]);
+            self.load = after.zip(self.load_before).map(|(after, before)| after - before);
             self.stage = Stage::Sampling;
         }
         self.sample(io);

@@ -74,7 +74,9 @@ pub(super) struct Connection {
     pub phase: Phase,
     pub output: Output,
     pub layer: Layer,
-    /// The time limit of the present phase.
+    /// What will happen if the present phase goes on for too long. While connecting and shaking hands:
+    /// that this is given up. Open: a look whether the peer takes its output, only while some of it
+    /// waits. Losing: the same look, always. Lingering: the end.
     pub timer: Option<DelayedCall>,
     /// Where silence has a bound.
     pub idle: Option<Box<Idle>>,
@@ -97,7 +99,7 @@ pub(super) struct Connection {
     pub choked: bool,
     /// Makes output of its own accord: the high-water mark stops its producing, not its reading.
     pub producer: bool,
-    /// Flushed before the others.
+    /// Read and flushed before the others, and not bound to read or to speak; see `Io::set_urgent`.
     pub urgent: bool,
     /// Stands in the queue of connections to read.
     pub in_ready: bool,
@@ -182,10 +184,21 @@ impl Connection {
         }
     }
 
-    /// Reads once and says what it means. The error ends the connection.
-    pub fn hear(&mut self, scratch: &mut [u8], plain: &mut Vec<u8>) -> Result<Heard, Reason> {
-        let Some(stream) = &mut self.stream else { return Ok(Heard::default()) };
-        match receive(stream, scratch, self.announced) {
+    /// Reads once.
+    pub fn receive(&mut self, scratch: &mut [u8]) -> Received {
+        let announced = self.announced;
+        self.stream.as_mut().map_or(Received::Nothing, |stream| receive(stream, scratch, announced))
+    }
+
+    /// Says what it means that this was received, with what lies at the beginning of `scratch`. The error
+    /// ends the connection.
+    pub fn hear(
+        &mut self,
+        received: Received,
+        scratch: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<Heard, Reason> {
+        match received {
             Received::Nothing => {
                 self.readable = false;
                 Ok(Heard::default())

@@ -2,6 +2,17 @@
 //!
 //! The part of [`Io`] by which handlers steer the flow of a connection. Reading stops of itself above the
 //! high-water mark; everything else here is asked for. Called by handlers.
+//!
+//! The words for "not now", side by side:
+//!
+//! | word | what waits | since | until |
+//! |---|---|---|---|
+//! | paused | input | its handler asked ([`Io::pause_producing`]) | [`Io::resume_producing`] |
+//! | choked | input; a producer's producing | the output reached its high-water mark | it is drained |
+//! | held back | input | paused, or choked and no producer | neither is so any more |
+//! | producer | nothing by itself | [`Io::register_producer`] | for ever: choked, it is read and does not produce |
+//! | withheld | output | [`Io::withhold_output`] | [`Io::release_output`], as far as that goes |
+//! | drained | nothing any more | a choked output came down to the low mark | its handler is told to resume |
 
 use super::connection::{Connection, Phase};
 use super::slots::find;
@@ -23,7 +34,7 @@ impl<A: Application> Io<A> {
         let sockets = &mut self.sockets;
         let with_end = |token: Token| {
             let connection = find(sockets, token)?;
-            connection.output.unlist();
+            connection.output.report_taken();
             Some((token, connection.output.end()))
         };
         self.withheld.drain(..).filter_map(with_end).collect()
@@ -58,6 +69,7 @@ impl<A: Application> Io<A> {
     pub fn resume_producing(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.paused = false;
+            connection.silence_begins(self.now);
             self.queue_read(token);
         }
     }
@@ -88,7 +100,8 @@ impl<A: Application> Io<A> {
         self.connection(token).map_or(0, Connection::backlog)
     }
 
-    /// Reads and flushes this connection before all that are not urgent.
+    /// Reads and flushes this connection before all that are not urgent, and closes it neither for its
+    /// silence nor for what lies unread: who declares it so looks after its life. For links.
     pub fn set_urgent(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.urgent = true;

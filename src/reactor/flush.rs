@@ -1,7 +1,8 @@
 //! Steps 6 and 7 of a turn, **flush** and **sweep**: what was written is sent, what has ended is freed.
 //!
-//! The only places where output meets the kernel and where a slot dies. Called by the turn, when
-//! all handlers have said what they had to say.
+//! What a protocol has written meets the kernel here and nowhere else, and only here a connection with a
+//! protocol loses its slot. (Elsewhere go: the alert that tells why a handshake fails, and sockets that got
+//! no protocol.) Called by the turn, when all handlers have said what they had to say.
 
 use super::connection::Phase;
 use super::limits::LINGER;
@@ -40,8 +41,12 @@ impl<A: Application> Reactor<A> {
             Phase::LookingUp | Phase::Connecting | Phase::Undecided | Phase::Ended => return,
             Phase::Handshaking | Phase::Open | Phase::Losing | Phase::Lingering => {}
         }
+        let had_output = connection.backlog() > 0;
         if let Err(why) = connection.flush(&mut io.spare) {
             return io.end(token, why);
+        }
+        if had_output && connection.backlog() == 0 {
+            connection.silence_begins(io.now);
         }
         let drained = connection.has_drained(io.limits.low_water_bytes());
         let finished = connection.is_finished();

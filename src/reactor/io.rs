@@ -63,25 +63,25 @@ pub struct Io<A: Application> {
     /// Used output buffers for the next connection that has something to say.
     pub(super) spare: Spare,
 
-    // The queues, in the order in which a turn drains them.
+    // The queues, in the order in which a turn comes to them.
+    /// Handlers born during a callback; they move in whenever one has returned.
+    pub(super) births: VecDeque<(Token, Handler<A>, Birth)>,
     /// A signal has come.
     pub(super) signalled: bool,
     /// The helper thread has results.
     pub(super) woken: bool,
-    /// To read or to accept from: links first, then everybody else.
-    pub(super) urgent_ready: VecDeque<Token>,
-    pub(super) ready: VecDeque<Token>,
     /// Events that handlers sent each other.
     pub(super) posted: VecDeque<(Target, A::Event)>,
     /// Whose output has drained.
     pub(super) drained: VecDeque<Token>,
-    /// Handlers born during a callback; they move in when it has returned.
-    pub(super) births: VecDeque<(Token, Handler<A>, Birth)>,
+    /// To read or to accept from: links first, then everybody else.
+    pub(super) urgent_ready: VecDeque<Token>,
+    pub(super) ready: VecDeque<Token>,
+    /// Have written what is withheld, since the application last asked, as it does when a turn ends.
+    pub(super) withheld: Vec<Token>,
     /// To flush: links first, then everybody else.
     pub(super) urgent_writes: VecDeque<Token>,
     pub(super) writes: VecDeque<Token>,
-    /// Have written what is withheld, since the application last asked.
-    pub(super) withheld: Vec<Token>,
     /// To be told that they are lost, and freed.
     pub(super) ended: VecDeque<(Token, Reason)>,
     /// The sweep has told some. What they changed is handed on at the end of another turn, which must
@@ -107,16 +107,16 @@ impl<A: Application> Io<A> {
             limits,
             addresses: Addresses::default(),
             spare: Spare::default(),
+            births: VecDeque::new(),
             signalled: false,
             woken: false,
-            urgent_ready: VecDeque::new(),
-            ready: VecDeque::new(),
             posted: VecDeque::new(),
             drained: VecDeque::new(),
-            births: VecDeque::new(),
+            urgent_ready: VecDeque::new(),
+            ready: VecDeque::new(),
+            withheld: Vec::new(),
             urgent_writes: VecDeque::new(),
             writes: VecDeque::new(),
-            withheld: Vec::new(),
             ended: VecDeque::new(),
             told_after_turn_end: false,
         })
@@ -166,7 +166,7 @@ impl<A: Application> Io<A> {
         let connection = find(&mut self.sockets, to).filter(|c| c.takes_output())?;
         let composed = compose(connection.output.tail(&mut self.spare));
         connection.choked |= connection.backlog() >= self.limits.output_bytes;
-        if connection.output.list() {
+        if connection.output.report_withheld() {
             self.withheld.push(to);
         }
         self.queue_flush(to);
@@ -184,6 +184,8 @@ impl<A: Application> Io<A> {
             }
             Phase::Undecided | Phase::Open => {
                 connection.phase = Phase::Losing;
+                // The flush gives it the time limit of the new phase.
+                self.clear_limit(token);
                 // A held-back connection may have its peer's FIN waiting to be read.
                 self.queue_read(token);
                 self.queue_flush(token);
@@ -208,6 +210,9 @@ impl<A: Application> Io<A> {
     pub fn settle(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.owed = connection.owed.saturating_sub(1);
+            if connection.owed == 0 {
+                connection.silence_begins(self.now);
+            }
             self.queue_flush(token);
         }
     }

@@ -17,7 +17,8 @@ pub struct Limits {
     pub input_bytes: usize,
     /// See [`HIGH_WATER_BYTES`].
     pub output_bytes: usize,
-    /// See [`UNREAD_MAX_BYTES`]. `None`: no such bound.
+    /// See [`UNREAD_MAX_BYTES`]. `None`: no such bound. Urgent connections are excepted from this one and
+    /// the next two: links, whose lives the herd looks after.
     pub unread_bytes: Option<usize>,
     /// See [`UNREAD_TIMEOUT`]. `None`: no such bound.
     pub unread_timeout: Option<Duration>,
@@ -64,9 +65,9 @@ impl Limits {
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 
 /// How many connections' budgets all links together are read in one turn, and all other connections
-/// together, give or take one. The others keep their places in the queue. Without it some thousand busy
-/// connections made a turn of many seconds, in which no delayed call came, no signal was heard and no
-/// reply was sent. As many commands as this holds are answered in about a millisecond.
+/// together, give or take one. The others keep their places in the queue. A turn of some thousand
+/// full budgets would take many seconds, in which no delayed call comes, no signal is heard and no reply is
+/// sent. As many commands as this holds are answered in about a millisecond.
 pub const TURN_READ_BUDGETS: usize = 4;
 
 /// How many connections one listener accepts in one turn, so that a crowd cannot starve those who are in.
@@ -118,7 +119,8 @@ pub const BACKLOG_MAX: u16 = 4096;
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// How long after `lose_connection` a connection may stay without the peer taking any of the rest of
-/// our output. Without end only for one that keeps reading.
+/// our output, or without the reply that is owed to it. Longer only for one that keeps reading, and for one
+/// whose last replies are withheld: whoever withholds them lets them go, or aborts.
 pub const LOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long an accepted TLS connection may take to shake hands.

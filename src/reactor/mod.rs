@@ -135,10 +135,11 @@
 //! # Reading order
 //!
 //! `protocol.rs` (the nouns), `turn.rs`, `serve.rs` and `flush.rs` (the seven steps), `io.rs` and `flow.rs`
-//! (what a handler may ask for), `calling.rs` (how a handler is called), `connection.rs` and `transport.rs` (one
-//! connection), `limits.rs` and `watch.rs` (what is bounded, and what becomes of those who are past it), then as
-//! you like: `accept.rs`, `addresses.rs`, `connect.rs`, `descriptors.rs`, `options.rs`, `stopping.rs`,
-//! `timers.rs`, `helper.rs`, `signals.rs`, `tls.rs`, `token.rs`.
+//! (what a handler may ask for), `slots.rs` and `queues.rs` (where it is written down), `calling.rs` (how a
+//! handler is called), `connection.rs` and `transport.rs` (one connection), `limits.rs`, `pace.rs` and `watch.rs`
+//! (what is bounded, and what becomes of those who are past it), then as you like: `accept.rs`, `addresses.rs`,
+//! `connect.rs`, `descriptors.rs`, `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`,
+//! `tls.rs`, `token.rs`.
 
 mod accept;
 mod addresses;

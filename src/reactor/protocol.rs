@@ -55,8 +55,10 @@ pub struct Ctx<'a, A: Application> {
 /// One connection's behaviour. Made by a [`Factory`] for an accepted connection, or handed to
 /// [`Io::connect_tcp`].
 ///
-/// `connection_lost` is called exactly once for each protocol, also when the connection was never made;
-/// after it nothing is called any more and the value is dropped.
+/// Each connection that has a protocol ends with exactly one `connection_lost`, also when it was never
+/// made; after it nothing is called any more and the value is dropped. It is told to the protocol that the
+/// connection has at that time: one that was [switched](Io::switch_protocol) for another has been dropped
+/// without a word.
 pub trait Protocol<A: Application> {
     /// The connection is up: accepted or connected, and over TLS shaken hands.
     fn connection_made(&mut self, _me: Token, _cx: &mut Ctx<'_, A>) {}

@@ -110,11 +110,11 @@ impl<A: Application> Io<A> {
 
     /// Whether the loop has something to do without waiting for the kernel.
     pub(super) fn is_busy(&self) -> bool {
-        !(self.urgent_ready.is_empty()
-            && self.ready.is_empty()
+        !(self.births.is_empty()
             && self.posted.is_empty()
             && self.drained.is_empty()
-            && self.births.is_empty()
+            && self.urgent_ready.is_empty()
+            && self.ready.is_empty()
             && self.urgent_writes.is_empty()
             && self.writes.is_empty()
             && self.ended.is_empty()

@@ -1,12 +1,13 @@
 //! Step 4 of a turn, **serve**: what has come is handed to the handlers, each source within its budget.
 //!
 //! Accepting, reading and the events that handlers send each other; the only step beside the delayed calls
-//! in which handlers hear of the world. It writes nothing and frees nothing: that is for the steps after
-//! it (`flush.rs`). Called by the turn.
+//! in which handlers hear of the world. What they write is sent, and what they end is freed, by the steps
+//! after it (`flush.rs`); only a socket that gets no protocol goes at once, as does the alert that tells a
+//! peer what was wrong with its TLS. Called by the turn.
 
 use super::accept::{Accepted, find_listener};
 use super::calling::call_open;
-use super::connection::{Data, Phase};
+use super::connection::{Data, Heard, Phase};
 use super::helper::Returned;
 use super::limits::ACCEPT_BUDGET;
 use super::pace::LOOK_AFTER_BYTES;
@@ -176,47 +177,53 @@ impl<A: Application> Reactor<A> {
             }
             return;
         }
-        let heard = match connection.hear(&mut self.scratch, &mut self.plain) {
+        let before = connection.phase;
+        let received = connection.receive(&mut self.scratch);
+        let length = received.length();
+        let heard = connection.hear(received, &self.scratch, &mut self.plain);
+        let begins_tls = before == Phase::Undecided && connection.tls().is_some();
+        connection.silence_begins(self.io.now);
+        // A step of a handshake makes a signature or proves one, which takes as long as many commands
+        // do: it is paid for with a whole connection's budget.
+        let shakes_hands = length > 0 && (before == Phase::Handshaking || begins_tls);
+        let cost = if shakes_hands { self.io.limits.input_bytes } else { length };
+        self.read_left = self.read_left.saturating_sub(cost);
+        let heard = match heard {
             Ok(heard) => heard,
             Err(why) => return self.io.end(token, why),
         };
-        if let Some(idle) = &mut connection.idle {
-            idle.heard = self.io.now;
-        }
-        // One that began with this very byte.
-        let unlimited = connection.phase == Phase::Handshaking && connection.timer.is_none();
         let owes_records = connection.tls().is_some_and(|tls| !tls.records.is_empty());
         if connection.phase == Phase::Lingering && connection.read_closed {
             self.io.end(token, Reason::Done);
         } else if heard.made || owes_records {
             self.io.queue_flush(token);
         }
-        if unlimited {
+        if begins_tls {
+            // Not known before, so it had no limit yet: whoever says nothing might have spoken text.
             self.io.limit_phase(token, self.io.limits.handshake_timeout);
         }
+        self.tell(token, &heard);
+        self.io.queue_read(token);
+    }
+
+    /// One reading's news in their order: made, data, closed.
+    fn tell(&mut self, token: Token, heard: &Heard) {
         if heard.made {
             self.io.clear_limit(token);
             self.call_open(token, |protocol, cx| protocol.connection_made(token, cx));
         }
-        match heard.data {
-            Data::None => {}
-            Data::Scratch(length) => {
-                self.read_left = self.read_left.saturating_sub(length);
-                let data = self.scratch.get(..length).unwrap_or_default();
-                let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
-                call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
-            }
-            Data::Plain => {
-                let data = self.plain.as_slice();
-                self.read_left = self.read_left.saturating_sub(data.len());
-                let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
-                call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
-            }
+        let data = match heard.data {
+            Data::None => &[],
+            Data::Scratch(length) => self.scratch.get(..length).unwrap_or_default(),
+            Data::Plain => self.plain.as_slice(),
+        };
+        if !data.is_empty() {
+            let (handlers, app, io) = (&mut self.handlers, &mut self.app, &mut self.io);
+            call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
         }
         self.settle_births();
         if heard.closed {
             self.call_open(token, |protocol, cx| protocol.read_closed(token, cx));
         }
-        self.io.queue_read(token);
     }
 }

@@ -26,6 +26,13 @@ pub(super) enum Received {
     Failed(io::Error),
 }
 
+impl Received {
+    /// How many bytes came.
+    pub fn length(&self) -> usize {
+        if let Self::Data { length, .. } = self { *length } else { 0 }
+    }
+}
+
 /// Reads once. A read shorter than the buffer says that a stream is drained (epoll(7), question 9),
 /// which saves the read that would only answer "would block". Not so when the kernel has announced
 /// something behind what is read: the stream's end, or the mark of urgent data, at which a read stops
@@ -56,17 +63,25 @@ pub(super) enum Flushed {
 #[derive(Default)]
 pub(super) struct Output(Option<Box<Buffer>>);
 
-/// An output that has something in it, or something to remember.
+/// An output that has something in it, or something to remember. All that was ever appended, in order:
+///
+/// ```text
+///  0              gone            gone + sent       withheld_from           end
+///  |   forgotten   |   in front    |  may be sent    |      must wait        |
+///                  |<--------------------- bytes ----------------------------->|
+///  |<--- the kernel (or TLS) has it -->|<--------------- len ----------------->|
+/// ```
 #[derive(Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
+    /// How many of `bytes` the kernel has, or TLS.
     sent: usize,
     /// How many bytes came before the first of `bytes`.
     gone: u64,
-    /// What stands from here on, counted from the first byte ever appended, must wait.
+    /// Where that begins which must wait. `None`: nothing must, wherever the end will be.
     withheld_from: Option<u64>,
-    /// Somebody is to be told that more has been withheld.
-    listed: bool,
+    /// That there is more which must wait has been reported, and the report not been taken yet.
+    reported: bool,
 }
 
 /// Buffers for the next output that has something to say, up to so much memory.
@@ -134,17 +149,17 @@ impl Output {
         }
     }
 
-    /// Whether what is appended waits, and this is the first time that it is asked since
-    /// [`unlist`](Self::unlist).
-    pub fn list(&mut self) -> bool {
+    /// After something was appended: whether it must wait and that is still to be reported. Once is
+    /// enough until the report is [taken](Self::report_taken).
+    pub fn report_withheld(&mut self) -> bool {
         let withheld = self.0.as_mut().filter(|buffer| buffer.withheld_from.is_some());
-        withheld.is_some_and(|buffer| !std::mem::replace(&mut buffer.listed, true))
+        withheld.is_some_and(|buffer| !std::mem::replace(&mut buffer.reported, true))
     }
 
-    /// Whoever keeps a list of the outputs that have withheld something begins anew.
-    pub fn unlist(&mut self) {
+    /// Whoever decides on what is withheld knows of all that was appended so far.
+    pub fn report_taken(&mut self) {
         if let Some(buffer) = &mut self.0 {
-            buffer.listed = false;
+            buffer.reported = false;
         }
     }
 
@@ -175,7 +190,7 @@ impl Output {
             return;
         }
         let Some(mut buffer) = self.0.take() else { return };
-        (buffer.gone, buffer.listed) = (0, false);
+        (buffer.gone, buffer.reported) = (0, false);
         spare.keep(buffer);
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Both are watched lazily, by delayed calls that look again when time may be up and not by one for each
 //! read or write, so a busy connection costs nothing here. Whoever is past a bound is closed with a
-//! [`Reason::Bound`]. Called by the steps of a turn.
+//! [`Reason::Bound`]. Urgent connections (links) are excepted: somebody else looks after their lives, and one
+//! that catches up, or whose machine stands still for a moment, is not to be cut. Called by the steps of a turn.
 
 use std::time::{Duration, Instant};
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::limits::LOSE_TIMEOUT;
 use super::slots::{Due, find};
 use super::timers::DelayedCall;
@@ -14,23 +15,40 @@ use super::{Application, Io, Reason, Token};
 
 /// What is kept of a connection where silence has a bound.
 pub(super) struct Idle {
+    /// The next look at it.
     call: DelayedCall,
-    /// When something was last heard.
-    pub heard: Instant,
+    /// When the peer last had something from us, or we from it.
+    since: Instant,
+}
+
+impl Connection {
+    /// From now on it is the peer's turn to say something.
+    pub fn silence_begins(&mut self, now: Instant) {
+        if let Some(idle) = &mut self.idle {
+            idle.since = now;
+        }
+    }
+
+    /// Whether it is silent because it waits for us: for a reply, for its output to leave, or to be
+    /// read at all.
+    fn waits_for_us(&self) -> bool {
+        self.owed > 0 || self.backlog() > 0 || self.phase > Phase::Open || !self.wants_reading()
+    }
 }
 
 impl<A: Application> Io<A> {
-    /// After a write: some output may be left that the kernel does not take.
+    /// After a write: some output may be left that the kernel does not take. Links may leave as much
+    /// unread as they like and for as long, while they are open; whoever is to go has only so long.
     pub(super) fn watch_output(&mut self, token: Token) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
-        let unread = connection.unread();
-        if self.limits.unread_bytes.is_some_and(|max| unread > max) {
+        let (unread, bounded) = (connection.unread(), !connection.urgent);
+        if bounded && self.limits.unread_bytes.is_some_and(|max| unread > max) {
             let words = format!("closed: {unread} bytes of its replies lay unread");
             return self.end(token, Reason::Bound(words));
         }
         let limit = match connection.phase {
             Phase::Losing => Some(LOSE_TIMEOUT),
-            Phase::Open if unread > 0 => self.limits.unread_timeout,
+            Phase::Open if bounded && unread > 0 => self.limits.unread_timeout,
             _ => None,
         };
         if let Some(limit) = limit.filter(|_| connection.timer.is_none()) {
@@ -43,21 +61,28 @@ impl<A: Application> Io<A> {
     }
 
     /// The kernel had taken so many bytes when [`watch_output`](Self::watch_output) arranged for this.
-    /// If it has taken more since then, whoever reads them is slow and not gone.
+    /// If it has taken more since then, whoever reads them is slow and not gone; and if all that is
+    /// left is withheld, the peer is not to blame.
     pub(super) fn look_at_output(&mut self, token: Token, sent: u64) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
         connection.timer = None;
-        let (phase, stuck) = (connection.phase, connection.sent_bytes() == sent);
-        match (phase, self.limits.unread_timeout) {
-            (Phase::Losing, _) if stuck => {
+        let stands_still = connection.sent_bytes() == sent;
+        let unread = connection.unread() > 0;
+        match (connection.phase, self.limits.unread_timeout) {
+            (Phase::Losing, _) if stands_still && unread => {
                 self.end(token, Reason::TimedOut("the peer did not take its replies in time"));
             }
-            (Phase::Open, Some(limit)) if stuck => {
+            (Phase::Losing, _) if stands_still && connection.owed > 0 => {
+                self.end(
+                    token,
+                    Reason::TimedOut("a reply that was owed to it did not come in time"),
+                );
+            }
+            (Phase::Open, Some(limit)) if stands_still && unread && !connection.urgent => {
                 let words = format!("closed: its replies lay unread for {} s", seconds(limit));
                 self.end(token, Reason::Bound(words));
             }
-            // Sent meanwhile, or a part of it: what is left is watched anew, and if nothing is, the
-            // buffer may go.
+            // What is left is watched anew, and if nothing is, the buffer may go.
             _ => self.queue_flush(token),
         }
     }
@@ -67,27 +92,26 @@ impl<A: Application> Io<A> {
         let Some(limit) = self.limits.idle_timeout else { return };
         let call = self.timers.add(self.after(limit), Due::LookAtSilence(token));
         if let Some(connection) = find(&mut self.sockets, token) {
-            connection.idle = Some(Box::new(Idle { call, heard: self.now }));
+            connection.idle = Some(Box::new(Idle { call, since: self.now }));
         }
     }
 
-    /// It may have been silent for too long, unless it waits for us. Urgent connections are excepted:
-    /// whoever declares one so watches over its life himself, and may do so in larger steps.
+    /// A connection may have been silent for too long. If it has not, this looks again when it will have
+    /// been. Urgent connections are not looked at again: whoever declared one so (see `set_urgent`) finds
+    /// out by other means whether its peer still lives, and knows how long it may say nothing.
     pub(super) fn look_at_silence(&mut self, token: Token) {
         let (Some(limit), now) = (self.limits.idle_timeout, self.now) else { return };
         let Some(connection) = find(&mut self.sockets, token) else { return };
-        let waits_for_us = connection.owed > 0
-            || connection.backlog() > 0
-            || connection.phase > Phase::Open
-            || !connection.wants_reading();
-        let Some(idle) = &mut connection.idle else { return };
-        if waits_for_us {
-            idle.heard = now;
-        }
-        let left = limit.saturating_sub(now.saturating_duration_since(idle.heard));
         if connection.urgent {
             connection.idle = None;
-        } else if left.is_zero() {
+            return;
+        }
+        if connection.waits_for_us() {
+            connection.silence_begins(now);
+        }
+        let Some(idle) = &mut connection.idle else { return };
+        let left = limit.saturating_sub(now.saturating_duration_since(idle.since));
+        if left.is_zero() {
             let words = format!("closed: nothing was heard from it for {} s", seconds(limit));
             self.end(token, Reason::Bound(words));
         } else {

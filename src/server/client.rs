@@ -130,6 +130,7 @@ impl Client {
     /// next turn, behind everybody else, and meanwhile nothing more is read.
     fn answer(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         let now = unix_nanos(cx.io.wall_clock());
+        cx.app.herd.look_ahead(data);
         let mut ended_a_line = false;
         let mut next = Next::GoOn;
         for _ in 0..cx.app.bounds.lines_per_turn.max(1) {

@@ -16,12 +16,14 @@
 //! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried
 //! again each second. Meanwhile the server serves, and replies do not wait: `--sync always` promises
 //! nothing then. After a sync that failed, the file's later syncs prove nothing (the kernel may have
-//! dropped what it could not write), so all of the journal is written to a new file.
+//! dropped what it could not write), so all of the journal is written to a new file. So it is where the
+//! disk was read-only or full at the start, when what is there was read and could not be gone on with.
 
 mod file;
 mod found;
 mod hold;
 mod rewrite;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,16 +35,15 @@ use super::{Event, Server};
 use crate::herd::Herd;
 use crate::herd::journal::Gate;
 use crate::reactor::{Io, Target, Token};
-use file::{Extent, JournalFile};
+use file::{Extent, JournalFile, Opened};
 use hold::Hold;
 pub use rewrite::Finished;
 use rewrite::{Rewrite, new_path, sync_folder};
+pub use trouble::RETRY_INTERVAL;
+use trouble::Trouble;
 
 /// How long may pass between two syncs, with [`SyncPolicy::EverySecond`].
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long after a failure it is tried again.
-pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long after a rewrite that failed another one is begun. The journal that there is serves as well.
 pub const REWRITE_RETRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -98,22 +99,16 @@ enum Syncing {
     UnderWay,
 }
 
-/// What is wrong at present.
-#[derive(Debug)]
-enum Trouble {
-    /// Nothing can be written.
-    Write(String),
-    /// What is written cannot be believed to be on disk before all of it is written anew.
-    Sync(String),
-}
-
 /// A server's journal.
 pub struct Journal {
     path: PathBuf,
-    /// `None` where the system has no way to say that the journal is taken.
-    _hold: Option<Hold>,
+    /// `None` where the system has no way, as yet, to say that the journal is taken.
+    hold: Option<Hold>,
     policy: SyncPolicy,
-    file: JournalFile,
+    /// `None` from a start at which nothing could be written until all is written anew.
+    file: Option<JournalFile>,
+    /// The file that will be written anew has damage in it, and no copy could be kept.
+    copy_is_due: bool,
     rewrite: Option<Rewrite>,
     /// After a rewrite that failed.
     rewrite_not_before: Option<Instant>,
@@ -129,8 +124,8 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal of `herd` in a folder, makes both if they are missing, and takes in what was
-    /// kept there. Damage is said and survived; the error, in words, is that the file cannot be opened or
-    /// written at all, or that another server is using it.
+    /// kept there. Damage and a disk that takes nothing are said and survived; the error, in words, is
+    /// that there can be no such folder or file, or that another server is using it. A turn must follow.
     pub fn open(folder: &Path, policy: SyncPolicy, herd: &mut Herd) -> Result<Self, String> {
         let path = folder.join(format!("{}.journal", herd.name()));
         let shown = path.display();
@@ -139,25 +134,29 @@ impl Journal {
         let hold = Hold::take_or_refuse(&path)?;
         // What a rewrite had not finished is nothing to anybody.
         let _ = fs::remove_file(new_path(&path));
-        let opened = JournalFile::open(&path, herd);
-        let (file, opened) = opened.map_err(|e| format!("cannot use the journal {shown}: {e}"))?;
+        let Opened { found, file } =
+            file::open(&path, herd).map_err(|e| format!("cannot use the journal {shown}: {e}"))?;
         if let Err(e) = sync_folder(&path) {
             log::warn!("cannot sync the folder of the journal {shown}: {e}");
         }
-        found::say(&path, herd, &opened);
-        Ok(Self {
+        found::say(&path, herd, &found);
+        let trouble = file.as_ref().err().map(Trouble::at_start);
+        let journal = Self {
             path,
-            _hold: hold,
+            hold,
             policy,
-            file,
+            copy_is_due: file.is_err() && found::is_damaged(&found),
+            file: file.ok(),
             rewrite: None,
             rewrite_not_before: None,
             syncing: Syncing::Idle,
             synced: Extent::default(),
             gate: Gate::new(),
-            trouble: None,
+            trouble,
             retry_is_due: false,
-        })
+        };
+        journal.trouble.iter().for_each(|trouble| journal.say(trouble));
+        Ok(journal)
     }
 
     /// Whether what clients are told has to be withheld ([`Io::withhold_output`]).
@@ -209,7 +208,10 @@ impl Journal {
     pub fn close(&mut self, herd: &Herd) {
         // One that the helper thread is putting in place at this moment may be the journal already.
         let new = self.rewrite.as_mut().filter(|rewrite| rewrite.is_finishing());
-        for file in [Some(&mut self.file), new.map(Rewrite::file)].into_iter().flatten() {
+        if self.file.is_none() && new.is_none() {
+            log::error!("journal {}: nothing of this start is written", self.path.display());
+        }
+        for file in [self.file.as_mut(), new.map(Rewrite::file)].into_iter().flatten() {
             let outcome = file.append_all(herd).and_then(|()| match self.policy {
                 SyncPolicy::Never => Ok(()),
                 _ => file.handle().sync_data(),
@@ -224,21 +226,33 @@ impl Journal {
     pub fn status(&self, herd: &Herd) -> Value {
         let state = match &self.trouble {
             None => "ok",
-            Some(Trouble::Write(words) | Trouble::Sync(words)) => words,
+            Some(trouble) => trouble.words(),
         };
+        let extent = self.extent();
         json!({
             "path": self.path.display().to_string(),
-            "bytes": self.file.extent().bytes,
+            "bytes": extent.bytes,
             "state": state,
-            "unwritten": herd.last_change().saturating_sub(self.file.extent().change),
+            "unwritten": herd.last_change().saturating_sub(extent.change),
             "unsynced": herd.last_change().saturating_sub(self.synced.change),
             "rewriting": self.rewrite.is_some(),
             "replies_waiting": self.gate.waiting(),
         })
     }
 
+    /// How far the file reaches.
+    fn extent(&self) -> Extent {
+        self.file.as_ref().map(JournalFile::extent).unwrap_or_default()
+    }
+
     fn write(&mut self, herd: &Herd, io: &mut Io<Server>) {
-        match self.file.append(herd) {
+        let Some(file) = &mut self.file else {
+            if self.rewrite.is_none() {
+                self.retry_later(io);
+            }
+            return;
+        };
+        match file.append(herd) {
             Ok(more) => {
                 if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Write(_))).is_some() {
                     log::warn!("journal {}: it is written again", self.path.display());
@@ -251,45 +265,13 @@ impl Journal {
             Err(e) => self.fail(Trouble::Write(format!("cannot write: {e}")), io),
         }
     }
-
-    /// Something failed: said once, tried again, and nobody waits for it.
-    fn fail(&mut self, trouble: Trouble, io: &mut Io<Server>) {
-        if self.trouble.is_none() {
-            let (Trouble::Write(words) | Trouble::Sync(words)) = &trouble;
-            let promise =
-                if self.withholds_replies() { "; replies do not wait for it" } else { "" };
-            log::error!(
-                "journal {}: {words}; this server goes on without it{promise}, and tries again",
-                self.path.display()
-            );
-        }
-        if !self.retry_is_due {
-            self.retry_is_due = true;
-            io.call_later(RETRY_INTERVAL, Target::Application, JournalEvent::Retry.into());
-        }
-        // A file that cannot be believed stays so, whether it can be written or not.
-        if !matches!(self.trouble, Some(Trouble::Sync(_))) {
-            self.trouble = Some(trouble);
-        }
-        for (client, end) in self.gate.give_up() {
-            io.release_output(client, end);
-        }
-    }
-
-    fn retry(&mut self, io: &mut Io<Server>) {
-        // A write is tried at this turn's end.
-        self.retry_is_due = false;
-        if let Some(Trouble::Sync(_)) = self.trouble {
-            self.begin_rewrite(io);
-        }
-    }
 }
 
 /// Syncs.
 impl Journal {
     fn carry_on_syncing(&mut self, io: &mut Io<Server>) {
         let in_doubt = matches!(self.trouble, Some(Trouble::Sync(_)));
-        if self.syncing != Syncing::Idle || in_doubt || self.file.extent() == self.synced {
+        if self.syncing != Syncing::Idle || in_doubt || self.extent() == self.synced {
             return;
         }
         match self.policy {
@@ -305,7 +287,11 @@ impl Journal {
     }
 
     fn begin_sync(&mut self, io: &mut Io<Server>) {
-        let (file, extent) = (self.file.handle(), self.file.extent());
+        let Some(file) = &self.file else {
+            self.syncing = Syncing::Idle;
+            return;
+        };
+        let (file, extent) = (file.handle(), file.extent());
         self.syncing = Syncing::UnderWay;
         let is_begun = io.defer_to_thread(Target::Application, move || {
             let outcome = file.sync_data().map_err(|e| e.to_string());
@@ -331,7 +317,8 @@ impl Journal {
     fn carry_on_rewriting(&mut self, herd: &Herd, io: &mut Io<Server>) {
         let Some(rewrite) = &mut self.rewrite else {
             let may = self.rewrite_not_before.is_none_or(|moment| io.now() >= moment);
-            if may && self.trouble.is_none() && self.file.wants_rewrite(herd) {
+            let wants = self.file.as_ref().is_some_and(|file| file.wants_rewrite(herd));
+            if may && self.trouble.is_none() && wants {
                 self.begin_rewrite(io);
             }
             return;
@@ -382,12 +369,13 @@ impl Journal {
             return self.rewrite_failed(why, io);
         }
         let Some(rewrite) = self.rewrite.take() else { return };
-        let old = std::mem::replace(&mut self.file, rewrite.into_file());
+        let before = self.extent().bytes;
+        self.file = Some(rewrite.into_file());
         self.rewrite_not_before = None;
         if let Finished::Unsure(why) = finished {
             return self.fail(Trouble::Sync(why), io);
         }
-        let (path, before, after) = (self.path.display(), old.extent().bytes, extent.bytes);
+        let (path, after) = (self.path.display(), extent.bytes);
         log::info!("journal {path}: written anew; it had {before} bytes and has {after}");
         if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Sync(_))).is_some() {
             log::warn!("journal {path}: what is written is on disk again");

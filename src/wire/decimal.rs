@@ -5,6 +5,7 @@
 //! would answer with other digits than it was asked with. Called by the other parsers of `wire`.
 
 use super::digits::read_eight;
+use super::scan::after_digits;
 
 /// WHATSAT's largest radius, from the original course project.
 pub const RADIUS_MAX_KM: u32 = 50;
@@ -14,26 +15,6 @@ pub const BOUND_MAX: u8 = 20;
 
 /// Digits after the point that a [`Radius`] keeps: kilometres to the millimetre.
 const RADIUS_PLACES: usize = 6;
-
-/// Powers of ten, by exponent; no field of the protocol has more than fifteen decimal places.
-const POWERS_OF_TEN: [u64; 16] = [
-    1,
-    10,
-    100,
-    1_000,
-    10_000,
-    100_000,
-    1_000_000,
-    10_000_000,
-    100_000_000,
-    1_000_000_000,
-    10_000_000_000,
-    100_000_000_000,
-    1_000_000_000_000,
-    10_000_000_000_000,
-    100_000_000_000_000,
-    1_000_000_000_000_000,
-];
 
 /// The radius of a WHATSAT, from 0 to [`RADIUS_MAX_KM`].
 ///
@@ -96,37 +77,53 @@ pub fn parse_bound(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// A number without sign as it was read: its whole part, and its fraction in units of the last
-/// place that the reader asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unsigned {
-    pub whole: u64,
-    pub fraction: u64,
-}
-
-/// Reads 1 to `whole_digits_max` digits, and optionally a point and 1 to `places` digits, from
-/// the front of `text`; gives the number and the text after it.
-///
-/// `whole_digits_max` is at most 19 and `places` 8 to 15, so that nothing here can overflow.
+/// Reads 1 to `digits_max` digits from the front of `text`, at most 19, so that the value fits; gives it
+/// and the text after them, which begins with one more digit where there are too many.
 #[expect(
     clippy::inline_always,
-    reason = "each caller's limits are constants, which then cost nothing"
+    reason = "each caller's limit is a constant, which then costs nothing"
 )]
 #[inline(always)]
-pub(super) fn parse_unsigned(
-    text: &[u8],
-    whole_digits_max: usize,
-    places: usize,
-) -> Option<(Unsigned, &[u8])> {
-    let (whole, digits, rest) = leading_integer(text, whole_digits_max);
-    if digits == 0 || digits > whole_digits_max {
-        return None;
-    }
-    let [b'.', after_point @ ..] = rest else {
-        return Some((Unsigned { whole, fraction: 0 }, rest));
+pub(super) fn take_integer(text: &[u8], digits_max: usize) -> Option<(u64, &[u8])> {
+    let (value, rest) = match take_eight(text) {
+        Some((eight, rest)) if digits_max >= 8 => append_digits(eight, rest, digits_max - 8),
+        _ => append_digits(0, text, digits_max),
     };
-    let (fraction, rest) = leading_fraction(after_point, places)?;
-    Some((Unsigned { whole, fraction }, rest))
+    (rest.len() < text.len()).then_some((value, rest))
+}
+
+/// Reads 1 to 9 digits after a point from the front of `text`, as if zeros followed them up to nine;
+/// gives billionths and the text after them, which begins with one more digit where there are too many.
+#[inline]
+pub(super) fn take_billionths(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut value, mut rest, read) = take_eight(text).map_or((0, text, 0), |(v, r)| (v, r, 8));
+    for _ in read..9 {
+        value *= 10;
+        if let [digit @ b'0'..=b'9', after @ ..] = rest {
+            value += u64::from(digit - b'0');
+            rest = after;
+        }
+    }
+    (rest.len() < text.len()).then_some((value, rest))
+}
+
+/// Eight digits at the front of `text`, if there are as many.
+#[inline]
+fn take_eight(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (eight, rest) = text.split_first_chunk()?;
+    Some((read_eight(*eight)?, rest))
+}
+
+/// `value` with up to `most` digits more, and the text after them.
+#[inline]
+fn append_digits(mut value: u64, text: &[u8], most: usize) -> (u64, &[u8]) {
+    let mut rest = text;
+    for _ in 0..most {
+        let [digit @ b'0'..=b'9', after @ ..] = rest else { break };
+        value = value * 10 + u64::from(digit - b'0');
+        rest = after;
+    }
+    (value, rest)
 }
 
 /// Reads a whole number that fits in 64 bits and fills `text`, without zeros before it: marks and
@@ -184,44 +181,10 @@ pub(super) fn write_fraction(out: &mut Vec<u8>, mut fraction: u64, places: usize
 }
 
 /// Splits `text` after its leading digits.
+#[inline]
 pub(super) fn take_digits(text: &[u8]) -> (&[u8], &[u8]) {
-    text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count())
-}
-
-/// The value of the leading digits, their number, and the text after them. The value is right
-/// only for up to 19 digits, so the caller looks at the number first. Where `likely_max` are likely, the
-/// first eight are read at one step.
-#[inline]
-fn leading_integer(text: &[u8], likely_max: usize) -> (u64, usize, &[u8]) {
-    let eight = text.first_chunk().filter(|_| likely_max >= 8).map(|eight| read_eight(*eight));
-    let (mut value, mut digits) = eight.filter(|(_, digits)| *digits == 8).unwrap_or((0, 0));
-    for byte in text.get(digits..).unwrap_or_default() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        digits += 1;
-    }
-    (value, digits, text.get(digits..).unwrap_or_default())
-}
-
-/// The leading digits, 1 to `places` of them, as a fraction in units of the last of these places, and
-/// the text after them. The first eight are read at one step, what is beyond them one at a time.
-#[inline]
-fn leading_fraction(text: &[u8], places: usize) -> Option<(u64, &[u8])> {
-    let (eight, mut digits) = text.first_chunk().map_or((0, 0), |eight| read_eight(*eight));
-    let mut value = eight * POWERS_OF_TEN.get(places.checked_sub(8)?)?;
-    let mut rest = text.get(digits..)?;
-    if (1..8).contains(&digits) {
-        return Some((value, rest));
-    }
-    while let [digit @ b'0'..=b'9', after @ ..] = rest {
-        digits += 1;
-        value += u64::from(digit - b'0') * POWERS_OF_TEN.get(places.checked_sub(digits)?)?;
-        rest = after;
-    }
-    (digits > 0).then_some((value, rest))
+    let rest = after_digits(text);
+    text.split_at_checked(text.len() - rest.len()).unwrap_or((text, &[]))
 }
 
 /// The value of `digits` when it is below 256, whatever zeros lead it.

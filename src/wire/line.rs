@@ -7,7 +7,7 @@
 //! Where a line lies whole in what was read, which is nearly always, it is handed out in place;
 //! only an unfinished rest is copied. What is kept has been searched and never is again.
 
-use super::scan::{find_byte, find_either};
+use super::scan::find_either;
 use super::telnet::{IAC, Step, Telnet};
 
 /// The longest line of a client, without its LF: Twisted's own limit.
@@ -90,6 +90,7 @@ impl LineReceiver {
     /// on with another receiver after a line: nothing behind that line has been taken yet. Telnet
     /// answers come one at a time for the same reason: a flood of requests costs no memory here,
     /// and whoever sends the answers stops asking while its output is full.
+    #[inline]
     pub fn next<'a, 'd: 'a>(&'a mut self, data: &mut &'d [u8]) -> Option<Input<'a>> {
         if self.begun.is_none()
             && let Some(line) = self.take_whole_line(data)
@@ -133,17 +134,18 @@ impl LineReceiver {
     }
 
     /// The next line where it lies, if nothing has been begun and no Telnet command stands in it.
+    #[inline]
     fn take_whole_line<'d>(&self, data: &mut &'d [u8]) -> Option<&'d [u8]> {
-        let (line, rest) = data.split_at_checked(find_byte(data, LF)?)?;
-        // To see that a line is ASCII takes less than to look for one byte in it, and nearly all are.
-        let is_plain = !self.telnet || line.is_ascii() || !line.contains(&IAC);
-        if !is_plain || line.len() > self.line_max_bytes() {
+        let (line, rest) = data.split_at_checked(self.find_end(data)?)?;
+        let [LF, rest @ ..] = rest else { return None };
+        if line.len() > self.line_max_bytes() {
             return None;
         }
-        *data = rest.get(1..)?;
+        *data = rest;
         Some(without_cr(line))
     }
 
+    #[inline(never)]
     fn next_in_pieces<'a, 'd: 'a>(&'a mut self, data: &mut &'d [u8]) -> Option<Input<'a>> {
         self.forget_ended();
         while !data.is_empty() {
@@ -245,6 +247,7 @@ impl LineReceiver {
 
     /// Where the line ends, or a Telnet command begins. Both in one search: a search for the LF alone
     /// would be repeated after each IAC.
+    #[inline]
     fn find_end(&self, data: &[u8]) -> Option<usize> {
         find_either(data, LF, if self.telnet { IAC } else { LF })
     }
@@ -286,6 +289,7 @@ enum Found<'d> {
 
 const LF: u8 = b'\n';
 
+#[inline]
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

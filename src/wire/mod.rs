@@ -8,8 +8,9 @@
 //! [`peer`] give the lines their meaning, [`journal`] does it for the file that outlives a server,
 //! [`location`], [`time`] and [`decimal`] read the fields, with [`digits`] and [`scan`] as their tools.
 //! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists. [`certificate`] reads
-//! when one expires.
+//! when one expires. [`ahead`] guesses whom lines are about before they are read.
 
+pub mod ahead;
 pub mod certificate;
 pub mod command;
 mod crc32;

@@ -19,9 +19,9 @@
 
 use super::decimal::{parse_u64, write_integer};
 use super::line::LINE_MAX_BYTES;
-use super::location::{Location, parse_location};
+use super::location::take_location;
 use super::scan::{find_white_space, is_white_space};
-use super::time::{Nanos, parse_difference, parse_time, write_difference};
+use super::time::{Nanos, parse_difference, take_time, write_difference};
 
 /// The version of the link's lines that this program speaks.
 pub const LINK_VERSION: u64 = 1;
@@ -69,8 +69,6 @@ pub struct AtLine<'a> {
     pub difference: Nanos,
     /// Who: any bytes without white space.
     pub client: &'a [u8],
-    /// Where.
-    pub location: Location,
     /// Where, as the client wrote it.
     pub location_text: &'a [u8],
     /// When, by the client's clock.
@@ -92,38 +90,32 @@ pub fn has_peer_word(line: &[u8]) -> bool {
     matches!(word, Some(b"AT" | b"MARK" | b"HERE" | b"HELLO" | b"RESUME"))
 }
 
-/// The texts of an AT line, apart but not read: a line that came before need not be.
+/// The texts of an AT line, not read yet: a line that came before need not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtFields<'a> {
     server: &'a [u8],
     difference: &'a [u8],
     /// Who.
     pub client: &'a [u8],
-    location: &'a [u8],
-    time: &'a [u8],
+    /// Where and when.
+    rest: &'a [u8],
 }
 
 impl<'a> AtFields<'a> {
-    /// Takes an AT line, without its LF, apart; `None` for what cannot be one.
+    /// Takes an AT line, without its LF, apart as far as its client; `None` for what cannot be one.
     pub fn split(line: &'a [u8]) -> Option<AtFields<'a>> {
         let (server, fields) = split_server(line.strip_prefix(b"AT ")?)?;
         let (difference, fields) = split_field(fields)?;
-        let (client, fields) = split_field(fields)?;
-        let (location, time) = split_field(fields)?;
-        Some(AtFields { server, difference, client, location, time })
+        let (client, rest) = split_field(fields)?;
+        Some(AtFields { server, difference, client, rest })
     }
 
     /// Reads the texts; `None` for nonsense.
     pub fn read(self) -> Option<AtLine<'a>> {
-        Some(AtLine {
-            server: self.server,
-            difference: parse_difference(self.difference)?,
-            client: self.client,
-            location: parse_location(self.location)?,
-            location_text: self.location,
-            time: parse_time(self.time)?,
-            time_text: self.time,
-        })
+        let AtFields { server, difference, client, rest } = self;
+        let difference = parse_difference(difference)?;
+        let (location_text, time, time_text) = split_place_and_time(rest)?;
+        Some(AtLine { server, difference, client, location_text, time, time_text })
     }
 }
 
@@ -223,6 +215,17 @@ pub(super) fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
+/// Where and when, one space apart, to the end of the text: the place, the time and the time's text. One
+/// pass does, since a number ends where no digit stands.
+pub(super) fn split_place_and_time(text: &[u8]) -> Option<(&[u8], Nanos, &[u8])> {
+    let (location_text, rest) = take_location(text)?;
+    let time_text = rest.strip_prefix(b" ")?;
+    match take_time(time_text)? {
+        (time, []) => Some((location_text, time, time_text)),
+        _ => None,
+    }
+}
+
 /// [`split_field`] for the name of a server, which has a bound.
 pub(super) fn split_server(text: &[u8]) -> Option<(&[u8], &[u8])> {
     split_field(text).filter(|(server, _)| server.len() <= SERVER_NAME_MAX_BYTES)
@@ -270,7 +273,6 @@ mod tests {
         assert_eq!(at.server, b"Alford");
         assert_eq!(at.difference, 263_873_386);
         assert_eq!(at.client, b"kiwi.cs.ucla.edu");
-        assert_eq!(Some(at.location), parse_location(b"+34.068930-118.445127"));
         assert_eq!(at.location_text, b"+34.068930-118.445127");
         assert_eq!(at.time, 1_479_413_884_392_014_450);
         assert_eq!(at.time_text, b"1479413884.392014450");

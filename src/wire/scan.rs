@@ -1,9 +1,9 @@
-//! Finding a byte in a text, eight or sixteen bytes at a step.
+//! Finding a byte in a text, eight or 32 bytes at a step.
 //!
-//! Owns the searches that every byte of every line goes through: for the end of a line, with Telnet
-//! commands in it or without, and for the end of a field. They work on words of eight bytes with plain integer arithmetic, because a
-//! loop over single bytes would pay for each byte what this pays for a word. It gives no meaning
-//! to what it finds. Called by the line receiver and by the parsers of commands and peer lines.
+//! Owns the searches that the bytes of every line go through: for the end of a line or a Telnet command,
+//! and for the end of a field or a number. They work on words of eight bytes with plain integer
+//! arithmetic, because a loop over single bytes would pay for each byte what this pays for a word. It
+//! gives no meaning to what it finds. Called by the line receiver and by the parsers of fields.
 
 /// 1 in each byte of a word; multiplied by a byte it repeats that byte.
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
@@ -11,39 +11,62 @@ const ONES: u64 = u64::from_ne_bytes([1; 8]);
 /// The high bit of each byte of a word.
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// Where a byte first stands in `text`.
-#[inline]
-pub(super) fn find_byte(text: &[u8], wanted: u8) -> Option<usize> {
-    // Most blocks of a line do not hold it, and to say so of sixteen bytes at once is a few instructions
-    // of every processor that has vectors: the compiler makes them of a loop that never stops half-way.
-    let is_it = |byte: u8| byte == wanted;
-    let holds_it = |block: &[u8; 16]| block.iter().fold(false, |found, byte| found | is_it(*byte));
-    let (blocks, _) = text.as_chunks();
-    let passed = 16 * blocks.iter().position(holds_it).unwrap_or(blocks.len());
-    let all = ONES * u64::from(wanted);
-    let at = find(text.get(passed..)?, |word| mark_below(word ^ all, 1), is_it)?;
-    Some(passed + at)
-}
-
 /// Where the first of two bytes stands in `text`.
+#[expect(
+    clippy::inline_always,
+    reason = "once for each line, between loops that hold its constants"
+)]
+#[inline(always)]
 pub(super) fn find_either(text: &[u8], one: u8, other: u8) -> Option<usize> {
+    // Most blocks of a line hold neither, and to say so of 32 bytes at once is a few instructions of
+    // every processor that has vectors: the compiler makes them of a loop that never stops half-way.
+    let holds = |block: &[u8; 32], wanted: u8| {
+        let is_it = |byte: u8| byte == wanted;
+        block.iter().fold(false, |found, byte| found | is_it(*byte))
+    };
+    let mut rest = text;
+    while let Some((block, after)) = rest.split_first_chunk() {
+        if holds(block, one) | holds(block, other) {
+            break;
+        }
+        rest = after;
+    }
     let (ones, others) = (ONES * u64::from(one), ONES * u64::from(other));
-    let mark = |word: u64| mark_below(word ^ ones, 1) | mark_below(word ^ others, 1);
-    find(text, mark, |byte| byte == one || byte == other)
+    let at = find(
+        rest,
+        |word| mark_zeros(word ^ ones) | mark_zeros(word ^ others),
+        |byte| byte == one || byte == other,
+    )?;
+    Some(text.len() - rest.len() + at)
 }
 
 /// Where the first white space stands in `text`: space, tab, CR, LF, FF or VT.
+#[inline]
 pub(super) fn find_white_space(text: &[u8]) -> Option<usize> {
-    let mut searched = 0;
-    loop {
-        // All six are among the bytes up to the space, and no other of those is common in a line.
-        let rest = text.get(searched..)?;
-        let at = searched + find(rest, |word| mark_below(word, b' ' + 1), |byte| byte <= b' ')?;
-        if text.get(at).is_some_and(|byte| is_white_space(*byte)) {
-            return Some(at);
-        }
-        searched = at + 1;
+    // All six are among the bytes up to the space, and no other of those is common in a line.
+    let at = find(text, |word| mark_below(word, b' ' + 1), |byte| byte <= b' ')?;
+    if text.get(at) == Some(&b' ') {
+        return Some(at);
     }
+    text.iter().position(|byte| is_white_space(*byte))
+}
+
+/// `text` without the digits that it begins with.
+#[inline]
+pub(super) fn after_digits(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let Some((word, after)) = rest.split_first_chunk() {
+        // What was a digit is below 10 now, and anything else is not.
+        let marks = mark_from(u64::from_le_bytes(*word) ^ (ONES * u64::from(b'0')), 10);
+        if marks != 0 {
+            return rest.get(first_marked(marks)..).unwrap_or_default();
+        }
+        rest = after;
+    }
+    while let [b'0'..=b'9', after @ ..] = rest {
+        rest = after;
+    }
+    rest
 }
 
 /// Whether a byte separates fields.
@@ -53,16 +76,33 @@ pub(super) fn is_white_space(byte: u8) -> bool {
 }
 
 /// The first byte that `mark` marks in a word, or `is_wanted` says so in the last, short part.
+#[inline]
 fn find(text: &[u8], mark: impl Fn(u64) -> u64, is_wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    let (words, tail) = text.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    let mut rest = text;
+    while let Some((word, after)) = rest.split_first_chunk() {
         let marks = mark(u64::from_le_bytes(*word));
         if marks != 0 {
-            return Some(index * 8 + marks.trailing_zeros() as usize / 8);
+            return Some(text.len() - rest.len() + first_marked(marks));
         }
+        rest = after;
     }
-    let at = tail.iter().position(|byte| is_wanted(*byte))?;
-    Some(words.len() * 8 + at)
+    while let [byte, after @ ..] = rest {
+        if is_wanted(*byte) {
+            return Some(text.len() - rest.len());
+        }
+        rest = after;
+    }
+    None
+}
+
+/// Which byte of a word is the lowest that is marked, if one is.
+fn first_marked(marks: u64) -> usize {
+    marks.trailing_zeros() as usize / 8
+}
+
+/// Sets the high bit of each byte of `word` that is zero.
+fn mark_zeros(word: u64) -> u64 {
+    mark_below(word, 1)
 }
 
 /// Sets the high bit of each byte of `word` that is below `limit`, which is at most 128.
@@ -72,6 +112,12 @@ fn find(text: &[u8], mark: impl Fn(u64) -> u64, is_wanted: impl Fn(u8) -> bool) 
 /// lowest may be false: the lowest is always true, and only that one is used.
 fn mark_below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH_BITS
+}
+
+/// Sets the high bit of each byte of `word` that is `limit` or above; `limit` is at most 128. As above,
+/// only the lowest mark counts, since a sum may carry into the next higher byte.
+fn mark_from(word: u64, limit: u8) -> u64 {
+    (word.wrapping_add(ONES * u64::from(128 - limit)) | word) & HIGH_BITS
 }
 
 #[cfg(test)]
@@ -86,11 +132,14 @@ mod tests {
                 let other = if byte == b'x' { b'y' } else { b'x' };
                 let mut text = [other; 20];
                 text[place] = byte;
-                assert_eq!(find_byte(&text, byte), Some(place));
                 assert_eq!(find_either(&text, byte, b'z'), Some(place));
                 assert_eq!(find_either(&text, b'z', byte), Some(place));
                 let expected = is_white_space(byte).then_some(place);
                 assert_eq!(find_white_space(&text), expected, "{byte}");
+                let mut digits = [b'7'; 20];
+                digits[place] = byte;
+                let expected = if byte.is_ascii_digit() { 20 } else { place };
+                assert_eq!(after_digits(&digits).len(), 20 - expected, "{byte}");
             }
         }
     }
@@ -108,9 +157,17 @@ mod tests {
             let expected = text.iter().position(|byte| *byte == b'\n' || *byte == 255);
             prop_assert_eq!(find_either(&text, b'\n', 255), expected);
             let expected = text.iter().position(|byte| *byte == b'\n');
-            prop_assert_eq!(find_byte(&text, b'\n'), expected);
+            prop_assert_eq!(find_either(&text, b'\n', b'\n'), expected);
             let expected = text.iter().position(|byte| is_white_space(*byte));
             prop_assert_eq!(find_white_space(&text), expected);
+        }
+
+        #[test]
+        fn digits_end_at_the_first_byte_that_is_none(
+            text in proptest::collection::vec(prop_oneof![9 => b'0'..=b'9', 1 => any::<u8>()], 0..40),
+        ) {
+            let expected = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            prop_assert_eq!(after_digits(&text), &text[expected..]);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! difference in an AT line, and UTC for a log line. Nothing here is ever a float, and nothing
 //! reads a clock: the caller hands in what its clock said.
 
-use super::decimal::{Unsigned, padded, parse_unsigned, write_integer};
+use super::decimal::{padded, take_billionths, take_integer, write_integer};
 use super::digits::write_eight;
 
 /// A time since 1970-01-01T00:00:00Z, or a difference of two times, in nanoseconds.
@@ -39,8 +39,12 @@ pub(super) fn take_time(text: &[u8]) -> Option<(Nanos, &[u8])> {
         [b'-', magnitude @ ..] => (true, magnitude),
         magnitude => (false, magnitude),
     };
-    let (number, rest) = parse_unsigned(magnitude, TIME_DIGITS_MAX, PLACES)?;
-    Some((signed(number, negative), rest))
+    let (seconds, rest) = take_integer(magnitude, TIME_DIGITS_MAX)?;
+    let (nanos, rest) = match rest {
+        [b'.', after_point @ ..] => take_billionths(after_point)?,
+        _ => (0, rest),
+    };
+    Some((signed(seconds, nanos, negative), rest))
 }
 
 /// Appends a difference in seconds: its sign always, `+` for none, and nine decimal places, as in
@@ -56,16 +60,7 @@ pub fn write_difference(out: &mut Vec<u8>, difference: Nanos) {
             let last = b'0' + (nanos % 10) as u8;
             out.extend_from_slice(&[sign, whole, b'.', d1, d2, d3, d4, d5, d6, d7, d8, last]);
         }
-        // Below 584 years: 64-bit division.
-        Ok(nanos) => {
-            out.push(sign);
-            write_integer(out, nanos / 1_000_000_000);
-            write_nanos(out, nanos % 1_000_000_000);
-        }
-        Err(_) => {
-            out.push(sign);
-            write_wide(out, magnitude);
-        }
+        _ => write_long_difference(out, sign, magnitude),
     }
 }
 
@@ -77,15 +72,12 @@ pub fn parse_difference(text: &[u8]) -> Option<Nanos> {
         [b'-', magnitude @ ..] => (true, magnitude),
         _ => return None,
     };
-    let point = magnitude.len().checked_sub(PLACES + 1)?;
-    if magnitude.get(point) != Some(&b'.') || (point > 1 && magnitude.first() == Some(&b'0')) {
-        return None;
-    }
-    match parse_unsigned(magnitude, DIFFERENCE_DIGITS_MAX, PLACES)? {
-        (Unsigned { whole: 0, fraction: 0 }, _) if negative => None,
-        (number, []) => Some(signed(number, negative)),
-        _ => None,
-    }
+    let (seconds, rest) = take_integer(magnitude, DIFFERENCE_DIGITS_MAX)?;
+    let (nanos, []) = take_billionths(rest.strip_prefix(b".")?)? else { return None };
+    let is_padded = matches!(magnitude, [b'0', second, ..] if *second != b'.');
+    let is_minus_zero = negative && seconds == 0 && nanos == 0;
+    let is_as_written = rest.len() == PLACES + 1 && !is_padded && !is_minus_zero;
+    is_as_written.then(|| signed(seconds, nanos, negative))
 }
 
 /// Appends a time as UTC to the microsecond, as in `2016-11-17T20:18:04.392014Z`, for logs.
@@ -147,12 +139,26 @@ pub(super) fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
-fn signed(number: Unsigned, negative: bool) -> Nanos {
-    let magnitude = Nanos::from(number.whole) * NANOS_PER_SECOND + Nanos::from(number.fraction);
+fn signed(seconds: u64, nanos: u64, negative: bool) -> Nanos {
+    let magnitude = Nanos::from(seconds) * NANOS_PER_SECOND + Nanos::from(nanos);
     if negative { -magnitude } else { magnitude }
 }
 
-/// [`write_difference`] for a magnitude that does not fit in 64 bits: its seconds are written as
+/// [`write_difference`] for any magnitude.
+#[cold]
+fn write_long_difference(out: &mut Vec<u8>, sign: u8, magnitude: u128) {
+    out.push(sign);
+    match u64::try_from(magnitude) {
+        // Below 584 years: 64-bit division.
+        Ok(nanos) => {
+            write_integer(out, nanos / 1_000_000_000);
+            write_nanos(out, nanos % 1_000_000_000);
+        }
+        Err(_) => write_wide(out, magnitude),
+    }
+}
+
+/// [`write_long_difference`] for a magnitude that does not fit in 64 bits: its seconds are written as
 /// what is above eighteen digits, and those eighteen.
 fn write_wide(out: &mut Vec<u8>, magnitude: u128) {
     const EIGHTEEN_DIGITS: u128 = 1_000_000_000_000_000_000;

@@ -3,7 +3,7 @@
 //! A line is accepted exactly when it is what this program would have written: there is one spelling of
 //! each, since records are kept and compared byte for byte.
 
-use herd::wire::location::parse_location;
+use herd::wire::location::is_location;
 use herd::wire::peer::{
     AtLine, PEER_LINE_MAX_BYTES, PeerLine, SERVER_NAME_MAX_BYTES, parse_at, parse_peer_line,
     write_at, write_hello, write_here, write_mark, write_resume,
@@ -82,9 +82,7 @@ fn refused_because(line: &[u8]) -> String {
     let known = [&b"AT"[..], b"MARK", b"HERE", b"HELLO", b"RESUME"];
     let word = known.iter().position(|word| fields.first() == Some(word));
     let good = |field: &[u8]| {
-        slow::difference(field).is_some()
-            || slow::time(field).is_some()
-            || parse_location(field).is_some()
+        slow::difference(field).is_some() || slow::time(field).is_some() || is_location(field)
     };
     let good: String =
         fields.iter().take(8).map(|field| if good(field) { '+' } else { '-' }).collect();
@@ -103,9 +101,7 @@ fn slow(line: &[u8]) -> Option<PeerLine<'_>> {
                 server: named(server)?,
                 difference: slow::difference(difference)?,
                 client,
-                location: slow::location(location_text)
-                    .and_then(|_| parse_location(location_text))?,
-                location_text,
+                location_text: slow::location(location_text).map(|_| location_text)?,
                 time: slow::time(time_text)?,
                 time_text,
             }))

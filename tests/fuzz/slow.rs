@@ -57,14 +57,6 @@ fn degrees(text: &str, most: i128) -> Option<i128> {
     (units <= most * 10_i128.pow(15)).then_some(sign * units)
 }
 
-/// An angle as an upstream is asked: a minimal plain decimal.
-pub fn plain_degrees(units: i128) -> String {
-    let sign = if units < 0 { "-" } else { "" };
-    let digits = format!("{:016}", units.abs());
-    let (whole, fraction) = digits.split_at(digits.len() - 15);
-    minimal(sign, whole, fraction)
-}
-
 fn minimal(sign: &str, whole: &str, fraction: &str) -> String {
     let fraction = fraction.trim_end_matches('0');
     let point = if fraction.is_empty() { "" } else { "." };
@@ -160,7 +152,6 @@ mod tests {
         assert_eq!(fields(line), expected);
         let location_units = location(b"+34.068930-118.445127").unwrap();
         assert_eq!(location_units, (34_068_930_000_000_000, -118_445_127_000_000_000));
-        assert_eq!(plain_degrees(location_units.1), "-118.445127");
         assert_eq!(query(b"+034.068930-000.0").unwrap(), "34.068930,0.0");
         assert_eq!(time(b"1479413884.392014450"), Some(1_479_413_884_392_014_450));
         assert_eq!(difference(b"+0.263873386"), Some(263_873_386));

@@ -1,6 +1,7 @@
 //! What is kept: a server that is started again knows what it knew, however it ended.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -76,6 +77,29 @@ fn what_sync_always_has_acknowledged_outlives_sigkill_at_any_moment() {
         herd.start_one("Solo");
         for number in 0..acknowledged {
             assert!(herd.knows("Solo", &format!("Solo{number}")), "{number} of {acknowledged}");
+        }
+    }
+}
+
+/// What is in the file when the reply can be read is what SIGKILL leaves of it.
+#[test]
+fn whatever_sync_says_a_record_is_in_the_file_before_its_reply_leaves() {
+    for sync in ["second", "never"] {
+        let mut herd = keeping(ALONE, &["--sync", sync, "--log-level", "warn"]);
+        let mut file = fs::File::open(journal(&herd, "Solo")).unwrap();
+        let mut client = herd.connect("Solo");
+        for number in 0..200 {
+            report(&mut client, &format!("kiwi{number}"), 7);
+            let mut news = String::new();
+            file.read_to_string(&mut news).unwrap();
+            assert!(news.contains(&format!(" kiwi{number} +1-1 7 #")), "{sync}: {number}: {news}");
+        }
+        for round in 0..5 {
+            report(&mut herd.connect("Solo"), &format!("plum{round}"), 7);
+            herd.kill("Solo");
+            let text = fs::read_to_string(journal(&herd, "Solo")).unwrap();
+            assert!(text.contains(&format!(" plum{round} +1-1 7 #")), "{sync}: {round}");
+            herd.start_one("Solo");
         }
     }
 }
@@ -225,6 +249,25 @@ fn a_journal_that_cannot_be_had_is_an_error_in_words() {
     let said = herd(&["serve", "Solo", "--topology", &topology, "--journal", &folder]);
     let words = String::from_utf8(said.stderr).unwrap();
     assert!(words.contains("cannot use the journal"), "{words}");
+}
+
+#[test]
+fn one_server_to_a_journal_however_long_its_path_and_however_the_last_one_ended() {
+    let mut first = Herd::new(ALONE);
+    let folder = first.folder.path("journal").join("k".repeat(200)).display().to_string();
+    first.arguments.extend(["--journal".to_owned(), folder.clone()]);
+    first.start_all();
+    report(&mut first.connect("Solo"), "kiwi", 7);
+    // The same name at another port.
+    let mut second = Herd::new(ALONE);
+    let topology = second.folder.path("topology.txt").display().to_string();
+    let said = herd(&["serve", "Solo", "--topology", &topology, "--journal", &folder]);
+    let words = String::from_utf8(said.stderr).unwrap();
+    assert!(said.status.code() == Some(1) && words.contains("is in use by another"), "{words}");
+    first.kill("Solo");
+    second.arguments.extend(["--journal".to_owned(), folder]);
+    second.start_all();
+    assert!(second.knows("Solo", "kiwi"));
 }
 
 /// Updates one client whose line is long until its journal has been written anew so many times.

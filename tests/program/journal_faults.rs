@@ -30,6 +30,13 @@ impl SmallDisk {
         assert!(fs::write(self.0.join("filler"), vec![b'x'; 1 << 20]).is_err());
     }
 
+    /// `ro` or `rw`, when no server has a file there open for writing.
+    fn remount(&self, mode: &str) {
+        let options = format!("remount,{mode}");
+        let status = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        assert!(status.unwrap().success());
+    }
+
     fn make_room(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
@@ -87,6 +94,41 @@ fn a_full_disk_is_said_service_goes_on_and_all_is_written_when_there_is_room() {
 #[test]
 fn a_full_disk_keeps_no_reply_back_with_sync_always() {
     a_full_disk_is_said_and_survived("always");
+}
+
+#[test]
+fn a_server_starts_on_a_read_only_disk_and_recovers_with_it() {
+    let mut herd = Herd::new(ALONE);
+    let Some(disk) = SmallDisk::mount(&herd) else { return };
+    let folder = herd.folder.path("journal").display().to_string();
+    herd.arguments.extend(["--journal", &folder, "--sync", "always"].map(str::to_owned));
+    let state = |herd: &Herd| herd.status("Solo")["journal"]["state"].as_str().unwrap().to_owned();
+    // At first there is nothing at all; then a journal with damage in it.
+    for id in ["kiwi", "plum"] {
+        disk.remount("ro");
+        herd.start_one("Solo");
+        assert!(state(&herd).contains("Read-only file system"), "{}", state(&herd));
+        herd.wait_for_log("Solo", "this server goes on without it; replies do not wait for it");
+        assert_eq!(herd.knows("Solo", "kiwi"), id == "plum");
+        report(&mut herd.connect("Solo"), id, 7);
+        disk.remount("rw");
+        eventually("the journal recovers", || (state(&herd) == "ok").then_some(()));
+        herd.wait_for_log("Solo", "what is written is on disk again");
+        report(&mut herd.connect("Solo"), &format!("{id}-later"), 7);
+        herd.kill("Solo");
+        let text = fs::read_to_string(journal(&herd, "Solo")).unwrap();
+        assert!(text.contains(&format!(" {id} +1-1 ")) && text.contains("-later +1-1 "), "{text}");
+        fs::write(journal(&herd, "Solo"), text.replace("-later +1", "-later +2")).unwrap();
+    }
+    assert_eq!(herd.log("Solo").matches("this server goes on without it").count(), 2);
+    let copy = fs::read_to_string(herd.folder.path("journal/Solo.journal.damaged")).unwrap();
+    assert!(copy.contains("kiwi-later +2"), "{copy}");
+    herd.start_one("Solo");
+    assert_eq!(
+        ["kiwi", "plum", "kiwi-later"].map(|id| herd.knows("Solo", id)),
+        [true, true, false]
+    );
+    herd.kill("Solo");
 }
 
 #[test]

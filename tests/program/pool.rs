@@ -1,9 +1,13 @@
 //! The connections to the upstream and the questions that share them: kept, bounded, resumed, retried.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use rustls::HandshakeKind;
 
 use super::support::{Client, eventually};
-use super::upstream::{Gate, PLACE, Scene, THREE, Talk, fault, has_heard};
+use super::upstream::{Gate, Identity, PLACE, Scene, THREE, Talk, Upstream, fault, has_heard};
 
 /// An upstream that takes requests at once and answers when the gate is open.
 fn held(arguments: &[&str]) -> (Scene, Gate) {
@@ -370,4 +374,36 @@ fn an_asker_who_has_gone_is_no_matter() {
     assert_eq!(stays.places_reply().1, THREE);
     assert_eq!(scene.places("10 20"), THREE);
     assert_eq!((scene.upstream.asked(), scene.upstream.accepted()), (4, 3));
+}
+
+#[test]
+fn a_dead_upstream_is_not_dialled_for_each_question_and_is_found_again() {
+    let alive = Arc::new(AtomicBool::new(false));
+    let (identity, up) = (Identity::new("localhost"), Arc::clone(&alive));
+    let pem = identity.pem.clone();
+    // A connection that ends before TLS is one that could not be made.
+    let mut upstream = Upstream::start_raw(move |wire| {
+        if up.load(Ordering::SeqCst) {
+            wire.speak(&identity, &|talk: &mut Talk| talk.serve(THREE));
+        }
+    });
+    upstream.pem = pem;
+    let scene = Scene::on(upstream, &[]);
+    let mut client = scene.client();
+    let begun = Instant::now();
+    for round in 0..100 {
+        ask_distinct(&mut client, round, 10);
+        for _ in 0..10 {
+            let json = client.places_reply().1;
+            assert!(json.contains("\"status\":\"UNKNOWN_ERROR\""), "{json}");
+        }
+    }
+    // However slow the machine: between two bouts of attempts lies the time for which a failure holds,
+    // and the pool bounds each bout.
+    let bouts = begun.elapsed().as_millis() / 100 + 1;
+    let attempts = scene.upstream.accepted();
+    assert!(attempts as u128 <= 8 * bouts && attempts < 1000, "{attempts} in {bouts} bouts");
+
+    alive.store(true, Ordering::SeqCst);
+    eventually("the upstream is found again", || (scene.places("10 20") == THREE).then_some(()));
 }

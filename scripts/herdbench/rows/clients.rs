@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{CPU, HERD, QUIET};
 use crate::bench::Bench;
-use crate::load::{LOAD_CPU, Sample, Samples, in_turn_each, load};
+use crate::load::{DISTURBED, LOAD_CPU, Sample, Samples, in_turn_each, load};
 use crate::servers::{ANSWER_PATIENCE, HERD_PATIENCE, Server, Stage};
 use crate::table::{Check, Row, short};
 
@@ -53,7 +53,7 @@ pub fn clients(bench: &mut Bench) -> Result<Vec<Row>, String> {
         .collect();
     let samples = in_turn_each(bench, &words)?;
     for (_, server, _) in &filled {
-        bench.note_turn("many clients known", server);
+        bench.note_turn(server);
     }
     let cpu = samples.iter().map(|s| s.least(CPU)).collect::<Result<Vec<_>, _>>()?;
     let told: Vec<String> = counts
@@ -96,16 +96,48 @@ fn fill(bench: &mut Bench, server: &Server, count: u32) -> Result<Sample, String
     Ok(sample)
 }
 
-/// A neighbour that starts late and is told of all clients over one link, while another client goes on.
-///
+/// A neighbour that starts late and is told of all clients over one link, while another client goes on. The
+/// calmest of a few, where others had the first server's CPU meanwhile.
+pub fn catch_up(bench: &mut Bench) -> Result<Vec<Row>, String> {
+    let mut calmest = caught_up(bench)?;
+    for _ in 0..bench.sizes.more_rounds {
+        if calmest.waited <= DISTURBED {
+            break;
+        }
+        let again = caught_up(bench)?;
+        if again.waited < calmest.waited {
+            calmest = again;
+        }
+    }
+    let CaughtUp { cpu, seconds, p99_ms, waited } = calmest;
+    let count = short(bench.sizes.clients.into());
+    let work = format!("catching up {count} records over one link");
+    let told = format!("{} s CPU in {} s, p99 {} ms", short(cpu), short(seconds), short(p99_ms));
+    let checks = [Check::at_most(cpu, 2.0), Check::at_most(p99_ms, 5.0)];
+    let row = Row::new(&work, "≤ 2 s CPU of both; p99 of others < 5 ms", told).judged(&checks);
+    Ok(vec![row.marked(waited > DISTURBED)])
+}
+
+/// One catching up.
+struct CaughtUp {
+    /// CPU time of both sides, in seconds.
+    cpu: f64,
+    /// The time that it took, with the start of the late server.
+    seconds: f64,
+    /// What the other client waited for an answer, but for one in a hundred.
+    p99_ms: f64,
+    /// The share of the time that the first server had to wait for its CPU.
+    waited: f64,
+}
+
 /// The late one runs on the generator's CPU, so that what the client waits for is the first server's loop and
 /// not the share of its CPU that the other takes.
-pub fn catch_up(bench: &mut Bench) -> Result<Vec<Row>, String> {
+fn caught_up(bench: &mut Bench) -> Result<CaughtUp, String> {
     let count = bench.sizes.clients;
     let stage = Stage::set(bench, &[("Alford", &["Ball"]), ("Ball", &[])])?;
     let alford = stage.serve(bench, "Alford", HERD, QUIET)?;
     fill(bench, &alford, count)?;
-    let alford_before = alford.process.cpu_ns()?;
+    let (ran_before, waited_before) = alford.process.schedule()?;
     let watch = Watch::start(alford.port)?;
     let started = Instant::now();
     let ball = stage.serve_on(bench, "Ball", HERD, QUIET, LOAD_CPU)?;
@@ -114,15 +146,12 @@ pub fn catch_up(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let seconds = started.elapsed().as_secs_f64();
     let p99_ms = watch.p99_ms();
     caught_up.ok_or("the neighbour has not caught up in time")?;
-    let cpu =
-        (alford.process.cpu_ns()? - alford_before + ball.process.cpu_ns()?) / NANOS_PER_SECOND;
-    let work = format!("catching up {} records over one link", short(count.into()));
-    bench.note_turn(&work, &alford);
-    bench.note_turn(&work, &ball);
-    let p99_ms = p99_ms?;
-    let told = format!("{} s CPU in {} s, p99 {} ms", short(cpu), short(seconds), short(p99_ms));
-    let checks = [Check::at_most(cpu, 2.0), Check::at_most(p99_ms, 5.0)];
-    Ok(vec![Row::new(&work, "≤ 2 s CPU of both; p99 of others < 5 ms", told).judged(&checks)])
+    let (ran, waited) = alford.process.schedule()?;
+    let cpu = (ran - ran_before + ball.process.cpu_ns()?) / NANOS_PER_SECOND;
+    let waited = (waited - waited_before) / NANOS_PER_SECOND / seconds;
+    bench.note_turn(&alford);
+    bench.note_turn(&ball);
+    Ok(CaughtUp { cpu, seconds, p99_ms: p99_ms?, waited })
 }
 
 /// A client that asks again and again, in a thread of its own, and notes how long each answer takes.

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{CPU, Compared, HERD, QUIET, compare};
+use super::{CPU, HERD, QUIET, compare};
 use crate::bench::Bench;
 use crate::peers::PEERS;
 use crate::process::Process;
@@ -13,33 +13,39 @@ use crate::table::{Row, short};
 const MANY: u32 = 10_000;
 
 /// How long the simulator may take, its build included.
-const SIMULATION_PATIENCE: Duration = Duration::from_secs(900);
+const SIMULATION_PATIENCE: Duration = Duration::from_secs(400);
 
 /// Replies a second and CPU per reply with ever more connections, one request in flight on each.
 pub fn connections(bench: &mut Bench) -> Result<Vec<Row>, String> {
+    let sizes = bench.sizes;
     let mut rows = Vec::new();
-    for &count in bench.sizes.connections {
-        let plural = if count == 1 { "" } else { "s" };
-        let work = format!("{} connection{plural} × 1", short(count.into()));
-        // So many take their time for one round, and a sample should have several.
-        let sample = bench.sizes.sample;
+    for &count in sizes.connections {
+        // This is five rows, each with every peer: the rounds are halved, that it does not take for ever.
+        bench.sizes.rounds = sizes.rounds.div_ceil(2);
+        bench.sizes.more_rounds = sizes.more_rounds.min(1);
+        // So many take their time to answer once, and a sample should have each several times.
         if count >= MANY {
-            bench.sizes.sample = 3 * sample;
+            bench.sizes.sample = 2 * sizes.sample;
         }
-        let compared =
-            compare(bench, &work, QUIET, &PEERS, &format!("--connections {count} --depth 1"));
-        bench.sizes.sample = sample;
-        let compared = compared?;
-        let (cpu, rate) = (compared.least(CPU)?, compared.median("replies_per_second")?);
-        for (title, figure) in &rate.0 {
-            bench.pictures.add(title, count.into(), *figure);
-        }
-        let herd = format!("{} a second, {} ns", short(rate.herd()?), short(cpu.herd()?));
-        let row = Row::new(&format!("{work}: replies, CPU per IAMAT"), "", herd);
-        rows.push(row.peers(cpu.told("ns")).marked(Compared::disturbed(&compared)));
+        let row = connected(bench, count);
+        bench.sizes = sizes;
+        rows.push(row?);
     }
     debug_assert!(bench.pictures.throughput.iter().any(|(title, _)| title == HERD));
     Ok(rows)
+}
+
+fn connected(bench: &mut Bench, count: u32) -> Result<Row, String> {
+    let words = format!("--connections {count} --depth 1");
+    let compared = compare(bench, QUIET, &PEERS, &words)?;
+    let (cpu, rate) = (compared.least(CPU)?, compared.median("replies_per_second")?);
+    for (title, figure) in &rate.0 {
+        bench.pictures.add(title, count.into(), *figure);
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    let work = format!("{} connection{plural} × 1: replies, CPU per IAMAT", short(count.into()));
+    let herd = format!("{} a second, {} ns", short(rate.herd()?), short(cpu.herd()?));
+    Ok(Row::new(&work, "", herd).peers(cpu.told("ns")).marked(compared.disturbed()))
 }
 
 /// Messages and CPU per update in herds of many servers, on the simulator.

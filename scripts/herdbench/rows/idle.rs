@@ -49,7 +49,7 @@ pub fn beside_idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let alone = idle_words(&server, 0, seconds);
     let beside = idle_words(&server, count, seconds);
     let samples = in_turn_each(bench, &[alone, beside])?;
-    bench.note_turn(&work, &server);
+    bench.note_turn(&server);
     let [alone, beside] = samples.as_slice() else { return Err("two were measured".to_owned()) };
     let p50 = |samples: &Samples| samples.median("p50_us");
     let (alone_us, beside_us) = (p50(alone)?, p50(beside)?);

@@ -17,7 +17,7 @@ pub fn journal(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let words = format!("--connections {connections} --depth {depth}");
     let samples = in_turn(bench, &servers, &words)?;
     for server in &servers {
-        bench.note_turn(&work, server);
+        bench.note_turn(server);
     }
     let cpu = samples.iter().map(|s| s.least(CPU)).collect::<Result<Vec<_>, _>>()?;
     let [without, with] = cpu.as_slice() else { return Err("two were measured".to_owned()) };

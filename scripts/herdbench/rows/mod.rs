@@ -11,6 +11,7 @@ mod journal;
 mod ring;
 mod same_client;
 mod start;
+mod syscalls;
 mod throughput;
 mod tls_idle;
 mod turn;
@@ -37,6 +38,7 @@ pub const ROWS: &[Work] = &[
     Work { name: "log", measure: throughput::logging },
     Work { name: "depth-1", measure: throughput::depth_one },
     Work { name: "round-trip", measure: throughput::round_trip },
+    Work { name: "syscalls", measure: syscalls::syscalls },
     Work { name: "idle", measure: idle::idle },
     Work { name: "tls-idle", measure: tls_idle::tls_idle },
     Work { name: "beside-idle", measure: idle::beside_idle },
@@ -71,7 +73,6 @@ pub struct Compared {
 /// turn.
 pub fn compare(
     bench: &mut Bench,
-    work: &str,
     flags: &str,
     peers: &[Peer],
     words: &str,
@@ -84,7 +85,7 @@ pub fn compare(
     }
     let samples = in_turn(bench, &servers, words)?;
     for server in servers.iter().filter(|server| server.title == HERD) {
-        bench.note_turn(work, server);
+        bench.note_turn(server);
     }
     let titles = servers.iter().map(|server| server.title.clone()).collect();
     Ok(Compared { titles, samples })
@@ -139,7 +140,10 @@ impl Figures {
         peers.sort_by(|(_, a), (_, b)| a.total_cmp(b));
         let told: Vec<String> =
             peers.iter().map(|(title, figure)| format!("{title} {}", short(*figure))).collect();
-        if told.is_empty() { String::new() } else { format!("{} {unit}", told.join(", ")) }
+        if told.is_empty() {
+            return String::new();
+        }
+        format!("{} {unit}", told.join(", ")).trim_end().to_owned()
     }
 }
 
@@ -152,6 +156,7 @@ mod tests {
         let figures = [("herd", 250.0), ("tokio", 612.0), ("echo", 128.0), ("herd, TLS", 300.0)];
         let figures = Figures(figures.map(|(title, figure)| (title.to_owned(), figure)).to_vec());
         assert_eq!(figures.told("ns"), "echo 128, tokio 612 ns");
+        assert_eq!(figures.told(""), "echo 128, tokio 612");
         assert_eq!(figures.herd(), Ok(250.0));
         assert_eq!(figures.peer(Peer::Redis), None);
     }

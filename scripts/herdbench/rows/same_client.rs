@@ -23,7 +23,7 @@ pub fn same_client(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let words = "--clients 1 --connections 1 --depth 64";
     load(bench, &format!("{} {words} --requests {updates}", alford.address()))?;
     let turns = alford.counts("turns")? - before;
-    bench.note_turn("many updates of one client", &alford);
+    bench.note_turn(&alford);
     drop(alford);
     let log = stage.folder().join("Ball.log");
     let news = || brought(&fs::read_to_string(&log).unwrap_or_default());

@@ -20,7 +20,7 @@ pub fn full(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let work =
         format!("{connections} connections × {depth} in flight, `--log-level warn`: CPU per IAMAT");
     let words = format!("--connections {connections} --depth {depth}");
-    let compared = compare(bench, &work, QUIET, &PEERS, &words)?;
+    let compared = compare(bench, QUIET, &PEERS, &words)?;
     let cpu = compared.least(CPU)?;
     let herd = cpu.herd()?;
     let checks = [
@@ -43,7 +43,7 @@ pub fn logging(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let work =
         format!("{connections} × {depth}, the default log (every line in and out): CPU per IAMAT");
     let words = format!("--connections {connections} --depth {depth}");
-    let compared = compare(bench, &work, "", &[Peer::Redis], &words)?;
+    let compared = compare(bench, "", &[Peer::Redis], &words)?;
     let cpu = compared.least(CPU)?;
     let herd = cpu.herd()?;
     let checks = [Check::ratio("× Redis SET", herd, cpu.peer(Peer::Redis), 0.85)];
@@ -60,7 +60,7 @@ pub fn depth_one(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let (connections, _) = bench.sizes.full;
     let work = format!("{connections} connections × 1: CPU per IAMAT");
     let words = format!("--connections {connections} --depth 1");
-    let compared = compare(bench, &work, QUIET, &PEERS, &words)?;
+    let compared = compare(bench, QUIET, &PEERS, &words)?;
     picture(bench, &compared)?;
     let cpu = compared.least(CPU)?;
     let herd = cpu.herd()?;
@@ -80,7 +80,7 @@ pub fn depth_one(bench: &mut Bench) -> Result<Vec<Row>, String> {
 pub fn round_trip(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let work = "1 connection × 1: p50 round trip";
     let peers = [Peer::Echo, Peer::Tokio, Peer::Redis];
-    let compared = compare(bench, work, QUIET, &peers, "--connections 1 --depth 1")?;
+    let compared = compare(bench, QUIET, &peers, "--connections 1 --depth 1")?;
     let p50 = compared.median("p50_us")?;
     let herd = p50.herd()?;
     let row = Row::new(work, "≤ 1.05 × echo", format!("{} µs", short(herd)))

@@ -41,7 +41,7 @@ pub fn tls_idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
     bench.stop.wait(HERD_PATIENCE, all).ok_or("the server does not count all connections")?;
     let each = (server.process.resident_bytes()? - before) / f64::from(count.max(1));
     let work = format!("{} idle connections over TLS: memory each", short(count.into()));
-    bench.note_turn(&work, &server);
+    bench.note_turn(&server);
     let row = Row::new(&work, "≤ 12 KiB", format!("{} KiB", short(each / KIB)))
         .judged(&[Check::at_most(each / KIB, 12.0)]);
     Ok(vec![row])

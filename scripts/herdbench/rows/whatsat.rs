@@ -35,7 +35,7 @@ fn per_second(bench: &mut Bench) -> Result<Row, String> {
     let samples = in_turn(bench, &servers, &format!("{WORDS} --connections 8 --depth 1"))?;
     let work = "WHATSAT from the stand-in: replies per CPU second";
     for server in servers.iter().filter(|server| server.title == HERD) {
-        bench.note_turn(work, server);
+        bench.note_turn(server);
     }
     let mut figures = Vec::new();
     for (server, samples) in servers.iter().zip(&samples) {

@@ -4,6 +4,8 @@
 //! a client's bytes are kept once. Beside the slot stands half of the hash: enough that the record asked
 //! is nearly always the right one, and that a table grows without asking at all.
 
+use std::hint::black_box;
+
 /// How many tables an index has.
 ///
 /// A table that grows moves all that it holds; one for a million clients would stop the loop for tens
@@ -19,7 +21,7 @@ const FIRST_PLACES: usize = 4;
 /// The slots by hash, in [`INDEX_TABLES`] tables.
 #[derive(Debug)]
 pub(super) struct Index {
-    tables: Vec<Table>,
+    tables: Box<[Table; INDEX_TABLES]>,
 }
 
 /// The hash of a client that the index does not have.
@@ -27,7 +29,7 @@ pub(super) struct Vacancy(u64);
 
 impl Default for Index {
     fn default() -> Index {
-        Index { tables: (0..INDEX_TABLES).map(|_| Table::default()).collect() }
+        Index { tables: Box::new(std::array::from_fn(|_| Table::default())) }
     }
 }
 
@@ -37,6 +39,19 @@ impl Index {
         let (table, tag) = parts(hash);
         let found = self.tables.get(table).and_then(|table| table.find(tag, is_it));
         found.map(|(_, slot)| slot).ok_or(Vacancy(hash))
+    }
+
+    /// Asks memory for the place where a search for this hash begins.
+    pub fn touch(&self, hash: u64) {
+        let (table, tag) = parts(hash);
+        black_box(
+            self.tables.get(table).and_then(|table| table.places.get(table.home(tag)).copied()),
+        );
+    }
+
+    /// A slot with this half of the hash: nearly always that of the client, whom nobody is asked for.
+    pub fn guess(&self, hash: u64) -> Option<u32> {
+        self.find(hash, |_| true).ok()
     }
 
     /// Puts a client into a slot, which is below [`FREE`].

@@ -4,6 +4,8 @@
 //! different places of memory it touches. So nearly every record is one place: the line stands beside its
 //! numbers, and only a long one is somewhere else. Used by the [`store`](super) alone.
 
+use std::hint::black_box;
+
 use super::super::links::NeighbourId;
 use super::super::record::{Layout, Record};
 use crate::wire::time::Nanos;
@@ -50,6 +52,15 @@ impl Kept {
         }
     }
 
+    pub fn line(&self) -> &[u8] {
+        self.line.bytes()
+    }
+
+    /// Asks memory for both cache lines.
+    pub fn touch(&self) {
+        black_box((self.line.bytes().first(), self.client_time));
+    }
+
     pub fn record(&self) -> Record<'_> {
         Record {
             line: self.line.bytes(),
@@ -84,17 +95,19 @@ impl Line {
     /// In place wherever it fits: a client's lines are nearly always of one length.
     fn replace(&mut self, line: &[u8]) {
         match self {
-            Line::Inline { length, bytes } if line.len() <= INLINE_BYTES => {
+            Line::Inline { length, bytes } => {
                 if let (Ok(now), Some(place)) =
                     (u8::try_from(line.len()), bytes.get_mut(..line.len()))
                 {
                     place.copy_from_slice(line);
                     *length = now;
+                    return;
                 }
             }
-            Line::Long(held) if held.len() == line.len() => held.copy_from_slice(line),
-            _ => *self = Line::new(line),
+            Line::Long(held) if held.len() == line.len() => return held.copy_from_slice(line),
+            Line::Long(_) => {}
         }
+        *self = Line::new(line);
     }
 
     fn bytes(&self) -> &[u8] {
@@ -107,8 +120,10 @@ impl Line {
 
 /// A time in two parts. Times come from lines, whose digits are bounded far below what fits.
 fn split(time: Nanos) -> (Low, i16) {
-    let low = Low::try_from(time & Nanos::from(Low::MAX)).unwrap_or_default();
-    (low, i16::try_from(time >> Low::BITS).unwrap_or_default())
+    let bytes = time.to_le_bytes();
+    let (low, rest) = bytes.split_at(size_of::<Low>());
+    let low = Low::from_le_bytes(low.first_chunk().copied().unwrap_or_default());
+    (low, i16::from_le_bytes(rest.first_chunk().copied().unwrap_or_default()))
 }
 
 fn join(low: Low, high: i16) -> Nanos {

@@ -189,6 +189,22 @@ fn memory_comes_back_when_clients_are_forgotten() {
     assert_eq!(held(&store), [heard_at(7, 99)]);
 }
 
+#[test]
+fn looking_ahead_changes_nothing_whoever_is_asked_for() {
+    let store = store(&(0..100).map(|i| heard_at(i, 10)).collect::<Vec<_>>());
+    let before = (held(&store), store.last_change(), store.log_entries());
+    let known = (0..3 * AHEAD_CLIENTS).map(|i| format!("k{i}").into_bytes());
+    let unknown = [vec![], b"K".to_vec(), vec![b'k'; 70_000]];
+    let clients: Vec<_> = known.chain(unknown).collect();
+    for count in [0, 1, AHEAD_CLIENTS - 1, AHEAD_CLIENTS, AHEAD_CLIENTS + 1, clients.len()] {
+        let mut asked = 0;
+        store.look_ahead(clients.iter().take(count).inspect(|_| asked += 1).map(Vec::as_slice));
+        assert_eq!(asked, count);
+    }
+    Store::new(7).look_ahead(clients.iter().map(Vec::as_slice));
+    assert_eq!((held(&store), store.last_change(), store.log_entries()), before);
+}
+
 /// What a store is asked to do.
 #[derive(Clone, Debug)]
 enum Step {

@@ -285,7 +285,7 @@ fn an_owed_reply_that_never_comes_is_waited_for_only_so_long() {
     bench.until_end(&mut client);
     assert_eq!(
         bench.heard().last().unwrap(),
-        "server: lost, the peer did not take its replies in time"
+        "server: lost, a reply that was owed to it did not come in time"
     );
     bench.assert_idle();
 }

@@ -21,6 +21,7 @@ mod stopping;
 mod stress;
 mod tls;
 mod turns;
+mod watch;
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};

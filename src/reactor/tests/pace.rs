@@ -1,5 +1,8 @@
 //! Steps that have no time: each does a little, and leaves the rest, in order, to the turns after it.
 
+use super::super::limits::TURN_READ_BUDGETS;
+use super::super::tls::tests::identity;
+use super::tls::TlsPeer;
 use super::*;
 
 /// So much is done before the clock is looked at, one small thing at a time.
@@ -114,4 +117,48 @@ fn many_delayed_calls_and_events_are_delivered_in_order_over_several_turns() {
     bench.later(MOMENT);
     bench.until_some_at_a_time("delayed", CROWD, AT_ONCE);
     bench.assert_idle();
+}
+
+#[test]
+fn a_crowd_that_shakes_hands_is_served_a_few_in_each_turn() {
+    let (server, client) = identity();
+    let mut bench = Bench::new();
+    let options = ListenOptions { speech: Speech::Tls(server) };
+    let address = bench.listen_with(options, || Script::new("crowd"));
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| TlsPeer::connect(address, &client)).collect();
+    bench.until("all", |bench| bench.io().stats().accepted == CROWD);
+    bench.until_quiet();
+    crowd.iter_mut().for_each(TlsPeer::pump_out);
+    for turn in 1..=3 {
+        bench.turn();
+        assert_eq!(bench.io().ready.len(), CROWD - turn * TURN_READ_BUDGETS);
+    }
+    bench.until("all handshakes", |bench| {
+        crowd.iter_mut().for_each(TlsPeer::pump);
+        bench.app().count("crowd: made") == CROWD
+    });
+}
+
+#[test]
+fn input_that_nobody_hears_any_more_is_read_within_the_budget_too() {
+    const INPUT: usize = 1000;
+    let limits = Limits { input_bytes: INPUT, ..Limits::default() };
+    let mut bench = Bench::with_limits(limits);
+    let address = bench.listen(|| {
+        Script::new("crowd").on_made(|me, cx| {
+            cx.io.owe(me);
+            cx.io.lose_connection(me);
+        })
+    });
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| Client::connect(address)).collect();
+    bench.until("all", |bench| bench.app().count("crowd: made") == CROWD);
+    bench.until_quiet();
+    // One byte short, so that each is read once and the kernel has no more of it.
+    let noise = [b'x'; INPUT - 1];
+    for client in &mut crowd {
+        client.send(&noise);
+    }
+    bench.turn();
+    let read = TURN_READ_BUDGETS * INPUT / noise.len() + 1;
+    assert_eq!(bench.io().ready.len(), CROWD - read);
 }

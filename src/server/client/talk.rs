@@ -189,6 +189,7 @@ impl Talk {
 
     /// A reply has been composed, from `start` on in the answers. It goes out with them, unless it has to
     /// stand behind one that is waited for.
+    #[inline]
     fn replied(&mut self, me: Token, start: usize, cx: &mut Ctx<'_, Server>) {
         let text = cx.app.answers.get(start..).unwrap_or_default();
         match self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) {

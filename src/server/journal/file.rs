@@ -2,9 +2,10 @@
 //!
 //! It keeps the file and its [`Writer`] in step: after a failure the writer goes back to what the file
 //! holds, and whatever stands there beyond it is cut off before the next write. It never syncs and never
-//! decides when to write. Called by `journal.rs` and `rewrite.rs`.
+//! decides when to write. A disk that takes nothing keeps nobody from reading what is there. Called by
+//! `journal.rs` and `rewrite.rs`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::herd::journal::{Replay, Replayed, Writer};
 pub(super) const TURN_BYTES_MAX: usize = 256 * 1024;
 
 /// Where people are is nobody else's business.
-const JOURNAL_MODE: u32 = 0o600;
+pub(super) const JOURNAL_MODE: u32 = 0o600;
 
 /// How much is read at a time when a journal is replayed, before the loop runs.
 const REPLAY_CHUNK_BYTES: usize = 64 * 1024;
@@ -35,11 +36,18 @@ pub struct Extent {
 
 /// What was found when a journal was opened.
 #[derive(Debug)]
-pub(super) enum Opened {
-    /// It could be read to its end.
+pub(super) enum Found {
+    /// It could be read to its end, or there was none.
     Whole(Replayed),
-    /// The disk gave out in the middle; there is a new file now.
+    /// The disk gave out in the middle.
     Unreadable(io::Error),
+}
+
+/// A journal that was opened.
+pub(super) struct Opened {
+    pub found: Found,
+    /// The error is the system's: nothing can be written, and what is there stays as it is.
+    pub file: io::Result<JournalFile>,
 }
 
 /// A file and the writer that fills it.
@@ -53,33 +61,6 @@ pub(super) struct JournalFile {
 }
 
 impl JournalFile {
-    /// Opens a journal, makes it if there is none, and takes in what it holds. A line that was never
-    /// ended is cut off; a file that cannot be read to its end is put aside, and what could be read is
-    /// written to a new one. The error is the system's.
-    pub fn open(path: &Path, herd: &mut Herd) -> io::Result<(Self, Opened)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(JOURNAL_MODE)
-            .open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no ordinary file"));
-        }
-        let mut replay = Replay::new(herd);
-        if let Err(e) = read_to_end(&file, &mut replay) {
-            // Without its end no mark of a neighbour is restored, and all neighbours are asked for all.
-            drop(replay);
-            keep_copy(path);
-            return Ok((begin_anew(path, herd)?, Opened::Unreadable(e)));
-        }
-        let (replayed, writer) = replay.finish();
-        let has_remains = replayed.torn_bytes > 0;
-        let file = Arc::new(file);
-        let opened = Opened::Whole(replayed);
-        Ok((Self { file, writer, has_remains, buffer: Vec::new() }, opened))
-    }
-
     /// An empty file, in place of what may have been there. The error is the system's.
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(JOURNAL_MODE).open(path)?;
@@ -125,6 +106,46 @@ impl JournalFile {
     /// Whether it should be written anew.
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
         self.writer.wants_rewrite(herd)
+    }
+}
+
+/// Opens a journal, makes it if there is none, and takes in what it holds. A line that was never ended is
+/// cut off; a file that cannot be read to its end is put aside, and what could be read is written to a new
+/// one. The error: it is something else than a file.
+pub(super) fn open(path: &Path, herd: &mut Herd) -> io::Result<Opened> {
+    // Asked before it is opened: to open a pipe may take for ever.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(io::Error::other("it is no ordinary file"));
+    }
+    let mut options = OpenOptions::new();
+    let file = options.read(true).append(true).create(true).mode(JOURNAL_MODE).open(path);
+    let mut replay = Replay::new(herd);
+    let outcome = match &file {
+        Ok(file) => read_to_end(file, &mut replay),
+        Err(_) => read_what_is_there(path, &mut replay),
+    };
+    if let Err(e) = outcome {
+        // Without its end no mark of a neighbour is restored, and all neighbours are asked for all.
+        drop(replay);
+        keep_copy(path);
+        let file = file.and_then(|_| begin_anew(path, herd));
+        return Ok(Opened { found: Found::Unreadable(e), file });
+    }
+    let (replayed, writer) = replay.finish();
+    let has_remains = replayed.torn_bytes > 0;
+    let file = file.map(|file| {
+        let file = Arc::new(file);
+        JournalFile { file, writer, has_remains, buffer: Vec::new() }
+    });
+    Ok(Opened { found: Found::Whole(replayed), file })
+}
+
+/// Takes in a file that cannot be written. The error is the system's.
+fn read_what_is_there(path: &Path, replay: &mut Replay<'_>) -> io::Result<()> {
+    match File::open(path) {
+        Ok(file) => read_to_end(file, replay),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
     }
 }
 

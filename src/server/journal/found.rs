@@ -7,15 +7,23 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::Opened;
+use super::file::Found;
 use crate::herd::Herd;
 use crate::herd::journal::Replayed;
 
 /// Says what a journal held, and what was wrong with it; keeps a copy of one with damage in it.
-pub(super) fn say(path: &Path, herd: &Herd, opened: &Opened) {
-    match opened {
-        Opened::Whole(replayed) => say_replayed(path, herd, replayed),
-        Opened::Unreadable(e) => say_unreadable(path, herd, e),
+pub(super) fn say(path: &Path, herd: &Herd, found: &Found) {
+    match found {
+        Found::Whole(replayed) => say_replayed(path, herd, replayed),
+        Found::Unreadable(e) => say_unreadable(path, herd, e),
+    }
+}
+
+/// Whether a copy is worth keeping.
+pub(super) fn is_damaged(found: &Found) -> bool {
+    match found {
+        Found::Whole(replayed) => replayed.damaged_lines > 0,
+        Found::Unreadable(_) => true,
     }
 }
 
@@ -47,7 +55,7 @@ fn say_replayed(path: &Path, herd: &Herd, replayed: &Replayed) {
 fn say_unreadable(path: &Path, herd: &Herd, e: &io::Error) {
     let (path, clients) = (path.display(), herd.clients());
     log::error!(
-        "journal {path}: it cannot be read to its end: {e}; {clients} clients are known from what could be read and are in a new file, and neighbours are asked for all they have"
+        "journal {path}: it cannot be read to its end: {e}; {clients} clients are known from what could be read and go to a new file, and neighbours are asked for all they have"
     );
 }
 

@@ -27,7 +27,10 @@ impl Drop for Scene {
 
 impl Scene {
     fn new(name: &str, policy: SyncPolicy) -> Self {
-        let folder = std::env::temp_dir().join(format!("journal-{}-{name}", std::process::id()));
+        Self::in_folder(folder(name), policy)
+    }
+
+    fn in_folder(folder: PathBuf, policy: SyncPolicy) -> Self {
         let mut server = alone();
         server.journal = Some(Journal::open(&folder, policy, &mut server.herd).unwrap());
         let mut reactor = Reactor::new(server).unwrap();
@@ -88,6 +91,10 @@ impl Scene {
     }
 }
 
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("journal-{}-{name}", std::process::id()))
+}
+
 /// What has come since it was asked last.
 fn heard(mut client: &TcpStream) -> String {
     let mut buffer = [0; 256];
@@ -114,7 +121,7 @@ fn a_second_server_with_the_same_journal_is_refused_while_the_first_lives() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_journal_that_cannot_be_read_is_put_aside_and_begun_anew() {
-    let folder = std::env::temp_dir().join(format!("journal-{}-unread", std::process::id()));
+    let folder = folder("unread");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("Solo.journal");
     std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
@@ -126,6 +133,80 @@ fn a_journal_that_cannot_be_read_is_put_aside_and_begun_anew() {
     journal.close(&server.herd);
     assert!(fs::read_to_string(&path).unwrap().starts_with("HERD-JOURNAL 1 #"));
     fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Played by a link to nowhere, behind which no file can be made, and by a folder that stands where the
+/// journal would be written anew.
+#[test]
+fn a_start_at_which_nothing_can_be_written_is_told_and_made_good() {
+    let folder = folder("start");
+    let path = folder.join("Solo.journal");
+    fs::create_dir_all(new_path(&path)).unwrap();
+    std::os::unix::fs::symlink("nowhere/Solo.journal", &path).unwrap();
+    let mut scene = Scene::in_folder(folder, SyncPolicy::Always);
+    let state = scene.status()["state"].as_str().unwrap().to_owned();
+    assert!(state.contains("cannot write: No such file"), "{state}");
+    // No reply waits for what cannot be.
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    assert!(heard(&client).starts_with("AT Solo "));
+    scene.clock = RETRY_INTERVAL;
+    scene.turn_until("it is tried again", |scene| {
+        scene.status()["state"].as_str().unwrap().contains("cannot make the new file")
+    });
+    scene.hear(&mut client, "plum");
+    assert!(heard(&client).starts_with("AT Solo "));
+    assert_eq!(scene.status()["unwritten"], 2);
+    fs::remove_dir(new_path(&path)).unwrap();
+    scene.clock = 2 * RETRY_INTERVAL;
+    scene.turn_until("it recovers", |scene| scene.status()["state"] == "ok");
+    scene.turn_until_synced();
+    assert_eq!((scene.file().lines().count(), &scene.status()["unwritten"]), (3, &0.into()));
+    // And replies wait again.
+    scene.hear(&mut client, "pear");
+    assert_eq!(heard(&client), "");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_journal_that_cannot_be_read_and_not_be_begun_anew_yet_is_so_later() {
+    let folder = folder("unread-full");
+    let path = folder.join("Solo.journal");
+    fs::create_dir_all(new_path(&path)).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+    let mut scene = Scene::in_folder(folder, SyncPolicy::EverySecond);
+    assert_ne!(scene.status()["state"], "ok");
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    fs::remove_dir(new_path(&path)).unwrap();
+    scene.clock = RETRY_INTERVAL;
+    scene.turn_until("it recovers", |scene| scene.status()["state"] == "ok");
+    assert!(scene.file().contains(" kiwi +1-1 7 #"));
+    assert!(fs::read_link(scene.folder.join("Solo.journal.damaged")).is_ok());
+}
+
+/// Where the lock could not be had at the start, it is taken before anything is written.
+#[test]
+fn what_another_server_has_taken_meanwhile_is_left_to_it() {
+    let folder = folder("late");
+    let path = folder.join("Solo.journal");
+    fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink("nowhere/Solo.journal", &path).unwrap();
+    let mut scene = Scene::in_folder(folder, SyncPolicy::Never);
+    let cx = scene.reactor.context();
+    cx.app.journal.as_mut().unwrap().hold = None;
+    let other = Hold::take(&path).unwrap().unwrap();
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    scene.clock = RETRY_INTERVAL;
+    scene.turn_until("it is refused", |scene| {
+        scene.status()["state"].as_str().unwrap().contains("is in use by another server")
+    });
+    drop(other);
+    scene.clock = 2 * RETRY_INTERVAL;
+    scene.turn_until("it recovers", |scene| scene.status()["state"] == "ok");
+    assert!(scene.file().contains(" kiwi +1-1 7 #"));
+    assert!(Hold::take(&path).unwrap().is_none());
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl Fetcher {
 
 impl Protocol<Server> for Fetcher {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        cx.app.places.connected();
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Connecting(fetch) if cx.app.places.is_asked(fetch.number) => {
                 self.send(me, &fetch, cx);
@@ -163,7 +164,13 @@ impl Protocol<Server> for Fetcher {
         self.set_limit(me, None, cx);
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Connecting(fetch) => {
-                cx.app.places.finish(fetch.number, Err(words(why)), cx.io);
+                let why_words = words(why);
+                // One that was given up here, at the end of its question's time, tells nothing of the
+                // upstream.
+                if !matches!(why, Reason::Aborted) {
+                    cx.app.places.connect_failed(&why_words, cx.io.now());
+                }
+                cx.app.places.finish(fetch.number, Err(why_words), cx.io);
             }
             State::Waiting { number, reader } if self.used && !reader.has_begun() => {
                 cx.app.places.retry(number, &words(why));

@@ -3,8 +3,10 @@
 //! A pool of kept-alive HTTPS connections to one upstream. Questions for the same place and radius that
 //! are in flight share one request. Everything has a bound: connections, questions, askers, time. Each
 //! asker hears exactly once, here and nowhere else ([`Places::finish`]), whatever went wrong. The
-//! connections themselves are in [`fetch`]; what is asked of whom is in [`upstream`].
+//! connections themselves are in [`fetch`]; what is asked of whom is in [`upstream`]; an upstream that
+//! cannot be reached is not dialled for each question anew ([`breaker`]).
 
+pub mod breaker;
 pub mod fetch;
 pub mod upstream;
 
@@ -18,6 +20,7 @@ use crate::wire::http::request::Url;
 use crate::wire::http::response::Response;
 use crate::wire::json::{cut_list, error_json, error_json_with_status, squeeze_newlines};
 use crate::wire::location::write_query;
+use breaker::Breaker;
 use upstream::{Question, RESULTS_MAX, Secret, Upstream};
 
 pub use fetch::Fetch;
@@ -96,6 +99,7 @@ pub struct Places {
     /// Questions that wait for a connection, longest first.
     waiting: VecDeque<u64>,
     pool: Vec<(Token, Place)>,
+    breaker: Breaker,
     askers: usize,
 }
 
@@ -109,6 +113,7 @@ impl Places {
             by_question: HashMap::new(),
             waiting: VecDeque::new(),
             pool: Vec::new(),
+            breaker: Breaker::default(),
             askers: 0,
         }
     }
@@ -170,7 +175,10 @@ impl Places {
                 return;
             }
             self.waiting.pop_front();
-            match self.request(asked) {
+            // Only what would be dialled for: a kept connection needs no attempt.
+            let refused = self.breaker.refusal(io.now()).filter(|_| idle.is_none());
+            let request = refused.map_or_else(|| self.request(asked), |why| Err(why.to_owned()));
+            match request {
                 Ok(request) => self.carry(Fetch::new(number, request), number, idle, io),
                 Err(e) => self.finish(number, Err(e), io),
             }
@@ -198,6 +206,16 @@ impl Places {
         let fetcher = Box::new(fetch::Fetcher::new(fetch));
         let token = io.connect_tcp(&self.config.url.host, self.config.url.port, options, fetcher);
         self.pool.push((token, Place::Busy(number)));
+    }
+
+    /// A connection was made, TLS and all.
+    pub(super) fn connected(&mut self) {
+        self.breaker.succeeded();
+    }
+
+    /// A connection could not be made: that speaks for the questions that come just after it, too.
+    pub(super) fn connect_failed(&mut self, why: &str, now: Instant) {
+        self.breaker.failed(why.to_owned(), now);
     }
 
     fn set_place(&mut self, token: Token, place: Place) -> Option<Place> {
