@@ -131,6 +131,12 @@ fn questions(count: usize) -> String {
     lines.collect::<Vec<_>>().concat()
 }
 
+/// Waits until the server has so many questions under way.
+fn wait_for(scene: &Scene, count: u64) {
+    let questions = || scene.herd.status("Solo")["questions"].as_u64();
+    eventually("the questions", || (questions() == Some(count)).then_some(()));
+}
+
 /// Which of a client's next replies say that too many wait.
 fn refusals(client: &mut Client, replies: usize, words: &str) -> Vec<bool> {
     let mut refused = || {
@@ -148,13 +154,9 @@ fn questions_of_a_connection_beyond_those_that_may_wait_are_refused() {
     let scene = scene_behind(&gate, &["--max-waiting", "2"]);
     let (mut client, mut other) = (scene.client(), scene.client());
     client.send(questions(4));
-    eventually("two that wait", || {
-        (scene.herd.status("Solo")["questions"].as_u64() == Some(2)).then_some(())
-    });
+    wait_for(&scene, 2);
     other.send("WHATSAT kiwi 9 2\n");
-    eventually("another's", || {
-        (scene.herd.status("Solo")["questions"].as_u64() == Some(3)).then_some(())
-    });
+    wait_for(&scene, 3);
     // Replies come in order, also these.
     assert!(!has_heard(&client));
     gate.open();
@@ -171,9 +173,7 @@ fn questions_beyond_those_that_may_wait_in_all_are_refused_at_once() {
     let scene = scene_behind(&gate, &["--max-waiting-in-all", "3"]);
     let (mut client, mut other) = (scene.client(), scene.client());
     client.send(questions(3));
-    eventually("three that wait", || {
-        (scene.herd.status("Solo")["questions"].as_u64() == Some(3)).then_some(())
-    });
+    wait_for(&scene, 3);
     let words = "this server has too many questions waiting";
     other.send("WHATSAT kiwi 10 2\n");
     assert_eq!(refusals(&mut other, 1, words), [true]);
