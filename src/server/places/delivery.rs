@@ -40,7 +40,7 @@ struct Answer {
 
 impl Delivery {
     /// Answers that somebody has not been told yet.
-    pub fn len(&self) -> usize {
+    pub fn answers(&self) -> usize {
         self.answers.len()
     }
 
@@ -61,7 +61,7 @@ impl Delivery {
     }
 
     /// Who is told next, and what; `None`: nobody, or nobody in this turn.
-    pub fn next(&mut self) -> Option<(Asker, Arc<[u8]>)> {
+    pub fn take_next(&mut self) -> Option<(Asker, Arc<[u8]>)> {
         if self.answered >= ANSWERED_PER_TURN || self.answered_bytes >= ANSWERED_PER_TURN_BYTES {
             return None;
         }

@@ -154,7 +154,7 @@ impl Places {
             self.askers += 1;
             return asked.askers.push_back(asker);
         }
-        if self.asked.len() + self.delivery.len() >= QUESTIONS_MAX {
+        if self.asked.len() + self.delivery.answers() >= QUESTIONS_MAX {
             return refuse(asker, io);
         }
         self.askers += 1;
@@ -321,7 +321,7 @@ impl Places {
 
     /// Tells as many askers as this turn may. The only place where an answer becomes a reply.
     fn deliver(&mut self, io: &mut Io<Server>) {
-        while let Some((asker, json)) = self.delivery.next() {
+        while let Some((asker, json)) = self.delivery.take_next() {
             self.askers -= 1;
             send(asker, json, io);
             if !std::mem::replace(&mut self.delivers_again, true) {

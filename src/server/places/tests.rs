@@ -257,7 +257,7 @@ fn who_asks_while_an_answer_is_handed_out_asks_anew() {
     let late = crowd.server.io().listen_tcp(any, ListenOptions::default(), nobody).unwrap();
     ask(late, 0, 20, "10", &mut crowd.server.context());
     let places = &crowd.server.app().places;
-    assert!(places.delivery.len() == 1 && first.len() < 200, "all were told at once");
+    assert!(places.delivery.answers() == 1 && first.len() < 200, "all were told at once");
     assert!(!places.is_asked(1) && places.is_asked(2) && places.asked[&2].askers.len() == 1);
     assert_eq!(places.askers, 1 + 200 - 2 * delivery::ANSWERED_PER_TURN);
 }
@@ -274,9 +274,9 @@ fn answers_that_are_handed_out_count_as_questions() {
         let cx = crowd.server.context();
         cx.app.places.finish(number, answer("1"), cx.io);
     }
-    assert_eq!(crowd.server.app().places.delivery.len(), QUESTIONS_MAX);
+    assert_eq!(crowd.server.app().places.delivery.answers(), QUESTIONS_MAX);
     while crowd.server.app().places.askers > 0 {
         crowd.turn();
     }
-    assert_eq!(crowd.server.app().places.delivery.len(), 0);
+    assert_eq!(crowd.server.app().places.delivery.answers(), 0);
 }
