@@ -89,6 +89,12 @@ impl<A: Application> Io<A> {
         self.connection(token).is_some_and(|c| c.phase == Phase::Open && !c.choked)
     }
 
+    /// Whether its output stands above the high-water mark, also of a connection that is being lost:
+    /// `resume_producing` will tell when it has drained.
+    pub fn is_choked(&self, token: Token) -> bool {
+        self.connection(token).is_some_and(|c| c.choked)
+    }
+
     /// Whether the connection is not read at present: paused, or above the high-water mark. What its
     /// peer has sent meanwhile may be waiting unread.
     pub fn is_held_back(&self, token: Token) -> bool {

@@ -101,8 +101,8 @@ impl Protocol<Server> for Client {
 
     fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
         match event {
-            Event::Reply { place, text } => {
-                self.talk.answered(me, place, text, cx);
+            Event::Reply { place, reply } => {
+                self.talk.answered(place, reply);
                 self.go_on(me, cx);
             }
             Event::GoOn => self.answer_unanswered(me, cx),
@@ -178,6 +178,7 @@ impl Client {
     /// reading. If there is none, this is called again when there is: by the reactor when the peer has taken
     /// its output, and when a reply has come that others stand behind.
     fn go_on(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.talk.send_ready(me, cx);
         if self.talk.holds_enough() || !cx.io.may_produce(me) {
             return;
         }

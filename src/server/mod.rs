@@ -32,6 +32,7 @@ use journal::{Journal, JournalEvent};
 use link::Links;
 use logging::{Log, LogEvent};
 use places::{Fetch, Places};
+use replies::Reply;
 
 /// How often clients whose time is over are looked for.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,9 +48,11 @@ pub enum Event {
     Reply {
         /// The place in the order of the connection's replies.
         place: u64,
-        /// The whole reply.
-        text: Vec<u8>,
+        /// The reply, whose long part may be shared.
+        reply: Reply,
     },
+    /// To the application: another turn has come, for those who could not be answered in the one before.
+    Deliver,
     /// To the application: dial this neighbour.
     Dial(NeighbourId),
     /// To the application: some link has more to send than one turn allows.
@@ -112,6 +115,7 @@ impl Application for Server {
         match event {
             Event::Dial(neighbour) => self.links.dial(&self.herd, neighbour, io),
             Event::QuestionOver(id) => self.places.question_over(id, io),
+            Event::Deliver => self.places.deliver_again(io),
             Event::Log(event) => self.log.event_received(event),
             Event::LookAtExpiry => self.look_at_expiry(io),
             Event::Journal(event) => {

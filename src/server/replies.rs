@@ -1,24 +1,58 @@
 //! Replies in the order of the commands, also while one in between is still waiting for Places.
 //!
 //! Pure: it holds bytes and places in a queue. As long as nothing waits it is not used at all, and
-//! replies go straight into the connection's output. Called by `client.rs`.
+//! replies go straight into the connection's output. The reply to a WHATSAT lies here in parts, of which
+//! the long one is shared by all who asked the same; it is put together when it is sent. Called by
+//! `client.rs`; `places` makes the replies.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-/// The replies of one connection from the first that is still waited for.
+/// The reply to a WHATSAT: the AT line, the JSON, two newlines.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The first line without its end.
+    pub at_line: Vec<u8>,
+    /// What Places says, without newlines at its end. One for all who asked the same.
+    pub json: Arc<[u8]>,
+}
+
+impl Reply {
+    /// What stands between its parts, and behind them.
+    const ENDS: [&'static [u8]; 2] = [b"\n", b"\n\n"];
+
+    /// How long it will be, bytes.
+    pub fn length(&self) -> usize {
+        let [after_line, after_json] = Self::ENDS;
+        self.at_line.len() + after_line.len() + self.json.len() + after_json.len()
+    }
+
+    /// Appends the whole of it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let [after_line, after_json] = Self::ENDS;
+        for part in [&self.at_line, after_line, &self.json, after_json] {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// The replies of one connection from the first that cannot be sent yet.
 #[derive(Debug, Default)]
 pub struct Replies {
-    /// Each is either a waited-for place or text that stands behind one.
     queue: VecDeque<Slot>,
     next_place: u64,
     waiting: usize,
     held_bytes: usize,
 }
 
+/// A place for a reply to come, and all up to the next.
 #[derive(Debug)]
-enum Slot {
-    Waiting(u64),
-    Text(Vec<u8>),
+struct Slot {
+    place: u64,
+    /// `None`: it is waited for.
+    reply: Option<Reply>,
+    /// Replies to other commands, which stand behind it.
+    behind: Vec<u8>,
 }
 
 impl Replies {
@@ -32,7 +66,8 @@ impl Replies {
         self.waiting
     }
 
-    /// Bytes that are ready but stand behind a place that is not.
+    /// Bytes that are ready and not sent: because they stand behind a place that is still waited for, or
+    /// because the peer does not take them. Shared ones count for each reply that has a share in them.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }
@@ -42,46 +77,39 @@ impl Replies {
         let place = self.next_place;
         self.next_place += 1;
         self.waiting += 1;
-        self.queue.push_back(Slot::Waiting(place));
+        self.queue.push_back(Slot { place, reply: None, behind: Vec::new() });
         place
     }
 
-    /// Puts a reply that is ready behind those that are not.
+    /// Puts a reply that is ready behind those that are not. There must be one; see
+    /// [`is_empty`](Self::is_empty).
     pub fn hold(&mut self, text: &[u8]) {
-        self.held_bytes += text.len();
-        match self.queue.back_mut() {
-            Some(Slot::Text(held)) => held.extend_from_slice(text),
-            _ => self.queue.push_back(Slot::Text(text.to_vec())),
+        if let Some(last) = self.queue.back_mut() {
+            self.held_bytes += text.len();
+            last.behind.extend_from_slice(text);
         }
     }
 
     /// The reply for a place has come. `false`: nobody waits for it.
-    pub fn fill(&mut self, place: u64, text: Vec<u8>) -> bool {
-        let waits = |slot: &&mut Slot| matches!(slot, Slot::Waiting(p) if *p == place);
+    pub fn fill(&mut self, place: u64, reply: Reply) -> bool {
+        let waits = |slot: &&mut Slot| slot.place == place && slot.reply.is_none();
         let Some(slot) = self.queue.iter_mut().find(waits) else { return false };
-        self.held_bytes += text.len();
-        *slot = Slot::Text(text);
+        self.held_bytes += reply.length();
+        slot.reply = Some(reply);
         self.waiting -= 1;
         true
     }
 
-    /// The next reply that may go out.
-    pub fn take_ready(&mut self) -> Option<Vec<u8>> {
-        match self.queue.pop_front() {
-            Some(Slot::Text(text)) => {
-                self.held_bytes -= text.len();
-                if self.queue.is_empty() {
-                    // An idle connection keeps no queue.
-                    self.queue = VecDeque::new();
-                }
-                Some(text)
-            }
-            Some(waiting @ Slot::Waiting(_)) => {
-                self.queue.push_front(waiting);
-                None
-            }
-            None => None,
+    /// The next reply that may go out, and the text that is to go out right behind it.
+    pub fn take_ready(&mut self) -> Option<(Reply, Vec<u8>)> {
+        let reply = self.queue.front_mut()?.reply.take()?;
+        let behind = self.queue.pop_front().map(|slot| slot.behind).unwrap_or_default();
+        self.held_bytes -= reply.length() + behind.len();
+        if self.queue.is_empty() {
+            // An idle connection keeps no queue.
+            self.queue = VecDeque::new();
         }
+        Some((reply, behind))
     }
 }
 
@@ -89,9 +117,26 @@ impl Replies {
 mod tests {
     use super::*;
 
+    fn reply(at_line: &str, json: &[u8]) -> Reply {
+        Reply { at_line: at_line.into(), json: json.into() }
+    }
+
     fn ready(replies: &mut Replies) -> String {
-        let texts = std::iter::from_fn(|| replies.take_ready());
-        texts.map(|text| String::from_utf8(text).unwrap()).collect()
+        let mut text = Vec::new();
+        while let Some((reply, behind)) = replies.take_ready() {
+            reply.write(&mut text);
+            text.extend_from_slice(&behind);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_reply_is_the_at_line_the_json_and_two_newlines() {
+        let mut text = b"before ".to_vec();
+        let reply = reply("AT Alford +1", b"{}");
+        reply.write(&mut text);
+        assert_eq!(text, b"before AT Alford +1\n{}\n\n");
+        assert_eq!(reply.length(), text.len() - 7);
     }
 
     #[test]
@@ -103,22 +148,38 @@ mod tests {
         let second = replies.wait();
         replies.hold(b"c");
         assert_eq!((ready(&mut replies).as_str(), replies.held_bytes()), ("", 3));
-        assert!(replies.fill(second, b"2".to_vec()));
+        assert!(replies.fill(second, reply("2", b"{}")));
         assert_eq!((ready(&mut replies).as_str(), replies.waiting()), ("", 1));
-        assert!(replies.fill(first, b"1".to_vec()));
-        assert_eq!(ready(&mut replies), "1ab2c");
+        assert!(replies.fill(first, reply("1", b"{}")));
+        assert_eq!(ready(&mut replies), "1\n{}\n\nab2\n{}\n\nc");
         assert!(replies.is_empty());
         assert_eq!((replies.waiting(), replies.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_ready_is_counted_in_whole_though_it_is_shared() {
+        let json: Arc<[u8]> = vec![b'x'; 1000].into();
+        let mut replies = Replies::default();
+        let places: Vec<u64> = (0..4).map(|_| replies.wait()).collect();
+        for (filled, place) in places.iter().skip(1).enumerate() {
+            assert_eq!(replies.held_bytes(), filled * 1007);
+            replies.fill(*place, Reply { at_line: b"line".to_vec(), json: Arc::clone(&json) });
+        }
+        assert_eq!((replies.held_bytes(), Arc::strong_count(&json)), (3021, 4));
+        assert!(replies.take_ready().is_none());
+        replies.fill(0, reply("line", b""));
+        assert_eq!((ready(&mut replies).len(), replies.held_bytes()), (3028, 0));
+        assert_eq!(Arc::strong_count(&json), 1);
     }
 
     #[test]
     fn a_place_is_filled_once() {
         let mut replies = Replies::default();
         let place = replies.wait();
-        assert!(replies.fill(place, b"1".to_vec()));
-        assert!(!replies.fill(place, b"again".to_vec()));
-        assert_eq!(ready(&mut replies), "1");
-        assert!(!replies.fill(place, b"late".to_vec()));
+        assert!(replies.fill(place, reply("1", b"")));
+        assert!(!replies.fill(place, reply("again", b"")));
+        assert_eq!(ready(&mut replies), "1\n\n\n");
+        assert!(!replies.fill(place, reply("late", b"")));
         assert!(replies.is_empty());
     }
 }

@@ -407,3 +407,66 @@ fn a_dead_upstream_is_not_dialled_for_each_question_and_is_found_again() {
     alive.store(true, Ordering::SeqCst);
     eventually("the upstream is found again", || (scene.places("10 20") == THREE).then_some(()));
 }
+
+/// An answer with one place of so many bytes.
+fn long_answer(bytes: usize) -> String {
+    format!("{{\"results\":[\"{}\"]}}", "x".repeat(bytes))
+}
+
+#[test]
+fn a_connection_that_holds_enough_behind_a_waiting_reply_is_over_the_limit() {
+    let gate = Gate::default();
+    let shut = gate.clone();
+    let scene = Scene::new(&[], move |talk| {
+        while let Some(request) = talk.request() {
+            if request.line().contains("radius=1000 ") {
+                shut.wait();
+            }
+            talk.answer(&long_answer(40_000));
+        }
+    });
+    let mut client = scene.client();
+    client.send("WHATSAT kiwi 1 20\nWHATSAT kiwi 2 20\n");
+    scene.upstream.requests(2);
+    wait_for_questions(&scene, 1);
+    // 40,000 bytes are held: not enough.
+    client.send("WHATSAT kiwi 3 20\n");
+    scene.upstream.requests(3);
+    wait_for_questions(&scene, 1);
+    // 80,000 are.
+    client.send("WHATSAT kiwi 4 20\n");
+    assert_eq!(scene.herd.say("Solo", "nonsense"), "? nonsense\n");
+    // What follows waits.
+    client.send("WHATSAT kiwi 5 20\n");
+    assert_eq!(scene.herd.say("Solo", "nonsense"), "? nonsense\n");
+    assert_eq!((scene.upstream.asked(), has_heard(&client)), (3, false));
+    gate.open();
+    for _ in 0..3 {
+        assert_eq!(client.places_reply().1, long_answer(40_000) + "\n");
+    }
+    let words = "too many questions of this connection are waiting";
+    assert_eq!(client.places_reply().1, format!("{LIMIT}{words}\"}}\n"));
+    assert_eq!(client.places_reply().1, long_answer(40_000) + "\n");
+}
+
+/// 32 answers are far more than the server lets lie unread, and than the kernel takes.
+#[test]
+fn who_takes_long_answers_slowly_gets_them_all() {
+    for arguments in [&[][..], &["--max-output", "3000000"][..]] {
+        let answer = long_answer(1_000_000);
+        let served = answer.clone();
+        let scene = Scene::new(arguments, move |talk| talk.serve(&served));
+        let mut client = scene.client();
+        client.send("WHATSAT kiwi 1 20\n".repeat(32) + "IAMAT x +1+1 1\nend");
+        client.finish();
+        scene.upstream.requests(1);
+        wait_for_questions(&scene, 0);
+        for number in 0..32 {
+            // Time for the server to be done with what it can be done with.
+            assert_eq!(scene.herd.say("Solo", "nonsense"), "? nonsense\n");
+            assert!(client.places_reply().1.trim_end() == answer, "reply {number}");
+        }
+        assert!(client.text_line().starts_with("AT Solo "));
+        assert_eq!(client.rest(), "? end\n");
+    }
+}

@@ -12,7 +12,7 @@ use crate::reactor::{Ctx, Peer, Token};
 use crate::server::Server;
 use crate::server::logging::{self, Text};
 use crate::server::places::Asker;
-use crate::server::replies::Replies;
+use crate::server::replies::{Replies, Reply};
 use crate::wire::command::{
     Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
 };
@@ -131,7 +131,7 @@ impl Talk {
             return Next::GoOn;
         };
         let waiting = self.rare.as_ref().map_or(0, |rare| rare.replies.waiting());
-        if waiting >= bounds.waiting_max {
+        if waiting >= bounds.waiting_max || self.holds_enough() {
             let words = "places: too many questions of this connection are waiting";
             let json = error_json_with_status("OVER_QUERY_LIMIT", words);
             let start = answers.len();
@@ -154,17 +154,34 @@ impl Talk {
         Next::GoOn
     }
 
-    /// Places has answered, or never will: the reply goes out as soon as all before it have.
-    pub fn answered(&mut self, me: Token, place: u64, text: Vec<u8>, cx: &mut Ctx<'_, Server>) {
+    /// Places has answered, or never will.
+    pub fn answered(&mut self, place: u64, reply: Reply) {
+        if let Some(rare) = &mut self.rare {
+            rare.replies.fill(place, reply);
+        }
+    }
+
+    /// Sends the replies before which nothing is waited for any more, with what stands behind them, as far
+    /// as the peer takes them. To be called again when it has taken more.
+    pub fn send_ready(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         let Some(rare) = &mut self.rare else { return };
-        if !rare.replies.fill(place, text) {
-            return;
+        while !cx.io.is_choked(me)
+            && let Some((reply, behind)) = rare.replies.take_ready()
+        {
+            let peer = peer(me, cx);
+            cx.io.write_with(me, |out| {
+                let start = out.len();
+                reply.write(out);
+                if logging::tells_traffic() {
+                    logging::sent(peer, out.get(start..).unwrap_or_default());
+                }
+            });
+            if !behind.is_empty() {
+                log_reply(me, &behind, cx);
+                cx.io.write(me, &behind);
+            }
+            cx.io.settle(me);
         }
-        while let Some(text) = rare.replies.take_ready() {
-            log_reply(me, &text, cx);
-            cx.io.write(me, &text);
-        }
-        cx.io.settle(me);
         self.tidy();
     }
 

@@ -2,25 +2,29 @@
 //!
 //! A pool of kept-alive HTTPS connections to one upstream. Questions for the same place and radius that
 //! are in flight share one request. Everything has a bound: connections, questions, askers, time. Each
-//! asker hears exactly once, here and nowhere else ([`Places::finish`]), whatever went wrong. The
+//! asker hears exactly once, whatever went wrong, and a crowd of them in many turns ([`delivery`]). The
 //! connections themselves are in [`fetch`]; what is asked of whom is in [`upstream`]; an upstream that
 //! cannot be reached is not dialled for each question anew ([`breaker`]).
 
 pub mod breaker;
+pub mod delivery;
 pub mod fetch;
 pub mod upstream;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::replies::Reply;
 use super::{Event, Server};
 use crate::reactor::{ConnectOptions, DelayedCall, Io, Target, TlsClient, Token};
 use crate::wire::decimal::Radius;
 use crate::wire::http::request::Url;
 use crate::wire::http::response::Response;
-use crate::wire::json::{cut_list, error_json, error_json_with_status, squeeze_newlines};
+use crate::wire::json::{cut_list, error_json_with_status};
 use crate::wire::location::write_query;
 use breaker::Breaker;
+use delivery::Delivery;
 use upstream::{Question, RESULTS_MAX, Secret, Upstream};
 
 pub use fetch::Fetch;
@@ -28,7 +32,8 @@ pub use fetch::Fetch;
 /// Connections to the upstream at a time. HTTP/1.1 answers one request a connection at a time.
 pub const CONNECTIONS_MAX: usize = 8;
 
-/// Questions that are in flight or wait for a connection. Beyond it the answer is `OVER_QUERY_LIMIT`.
+/// Questions that are in flight, wait for a connection or have an answer that is on its way to those who
+/// asked. Beyond it the answer is `OVER_QUERY_LIMIT`.
 pub const QUESTIONS_MAX: usize = 256;
 
 /// How long an idle connection is kept for the next question.
@@ -70,7 +75,7 @@ pub struct Asker {
 /// A question on its way.
 struct Asked {
     question: Question,
-    askers: Vec<Asker>,
+    askers: VecDeque<Asker>,
     since: Instant,
     /// Its time limit.
     limit: DelayedCall,
@@ -100,6 +105,10 @@ pub struct Places {
     waiting: VecDeque<u64>,
     pool: Vec<(Token, Place)>,
     breaker: Breaker,
+    delivery: Delivery,
+    /// [`Event::Deliver`] is posted: whoever cannot be told in this turn is told then.
+    delivers_again: bool,
+    /// All who have not been told.
     askers: usize,
 }
 
@@ -114,6 +123,8 @@ impl Places {
             waiting: VecDeque::new(),
             pool: Vec::new(),
             breaker: Breaker::default(),
+            delivery: Delivery::default(),
+            delivers_again: false,
             askers: 0,
         }
     }
@@ -136,15 +147,15 @@ impl Places {
         io: &mut Io<Server>,
     ) {
         if self.askers >= askers_max {
-            return refuse(&asker, io);
+            return refuse(asker, io);
         }
         let question = question(location_text, radius);
         if let Some(asked) = self.by_question.get(&question).and_then(|n| self.asked.get_mut(n)) {
             self.askers += 1;
-            return asked.askers.push(asker);
+            return asked.askers.push_back(asker);
         }
-        if self.asked.len() >= QUESTIONS_MAX {
-            return refuse(&asker, io);
+        if self.asked.len() + self.delivery.answers() >= QUESTIONS_MAX {
+            return refuse(asker, io);
         }
         self.askers += 1;
         let number = self.next_number;
@@ -153,8 +164,8 @@ impl Places {
         let limit = io.call_later(self.config.question_timeout, Target::Application, limit);
         let since = io.now();
         self.by_question.insert(question.clone(), number);
-        self.asked
-            .insert(number, Asked { question, askers: vec![asker], since, limit, retried: false });
+        let askers = VecDeque::from([asker]);
+        self.asked.insert(number, Asked { question, askers, since, limit, retried: false });
         self.waiting.push_back(number);
         self.assign(io);
     }
@@ -277,7 +288,8 @@ impl Places {
         }
     }
 
-    /// The end of every question: each asker gets its one reply. The only place that sends one.
+    /// The end of every question: it is shared no more, for whoever asks from now on wants to know what
+    /// is so now, and each asker gets its one reply.
     pub(super) fn finish(
         &mut self,
         number: u64,
@@ -287,7 +299,6 @@ impl Places {
         let Some(asked) = self.asked.remove(&number) else { return };
         io.cancel(asked.limit);
         self.by_question.remove(&asked.question);
-        self.askers -= asked.askers.len();
         self.log_outcome(&asked, &outcome, io.now());
         let upstream = self.config.upstream;
         let answered = outcome.is_ok();
@@ -297,14 +308,25 @@ impl Places {
         if let (true, Err(why)) = (answered, &judged) {
             log::warn!("{why}: {}", asked.question);
         }
-        // Askers may be thousands, but there are only so many bounds.
-        let mut cut = BTreeMap::new();
-        for asker in &asked.askers {
-            let json = cut.entry(asker.bound).or_insert_with(|| {
-                answer_json(judged.as_deref(), upstream.list_name(), asker.bound)
-            });
-            let text = reply(&asker.at_line, json);
-            io.post(asker.client, Event::Reply { place: asker.place, text });
+        self.delivery.push(judged, upstream.list_name(), asked.askers);
+        self.deliver(io);
+    }
+
+    /// Another turn has come, for those who could not be told in the one before.
+    pub fn deliver_again(&mut self, io: &mut Io<Server>) {
+        self.delivers_again = false;
+        self.delivery.turn_begins();
+        self.deliver(io);
+    }
+
+    /// Tells as many askers as this turn may. The only place where an answer becomes a reply.
+    fn deliver(&mut self, io: &mut Io<Server>) {
+        while let Some((asker, json)) = self.delivery.take_next() {
+            self.askers -= 1;
+            send(asker, json, io);
+            if !std::mem::replace(&mut self.delivers_again, true) {
+                io.post(Target::Application, Event::Deliver);
+            }
         }
     }
 
@@ -337,30 +359,15 @@ fn body_of_use(upstream: Upstream, response: Response) -> Result<Vec<u8>, String
     Ok(response.body)
 }
 
-/// The upstream's JSON with its list cut, or one that names the fault.
-fn answer_json(judged: Result<&[u8], &String>, list: &str, bound: usize) -> Vec<u8> {
-    match judged.map(|body| cut_list(body, list, bound)) {
-        Ok(Ok(parts)) => {
-            let mut json = Vec::new();
-            squeeze_newlines(&mut json, &parts);
-            json
-        }
-        Ok(Err(e)) => error_json(&format!("places: {e}")),
-        Err(why) => error_json(why),
-    }
-}
-
-/// The whole reply to a WHATSAT: the AT line, the JSON, two newlines.
-fn reply(at_line: &[u8], json: &[u8]) -> Vec<u8> {
-    [at_line, b"\n", json, b"\n\n"].concat()
-}
-
 /// The answer to one question too many, in the shape that Places itself uses.
-fn refuse(asker: &Asker, io: &mut Io<Server>) {
+fn refuse(asker: Asker, io: &mut Io<Server>) {
     let words = "places: this server has too many questions waiting";
-    let text = reply(&asker.at_line, &error_json_with_status("OVER_QUERY_LIMIT", words));
     log::warn!("{words}");
-    io.post(asker.client, Event::Reply { place: asker.place, text });
+    send(asker, error_json_with_status("OVER_QUERY_LIMIT", words).into(), io);
+}
+
+fn send(Asker { client, place, at_line, .. }: Asker, json: Arc<[u8]>, io: &mut Io<Server>) {
+    io.post(client, Event::Reply { place, reply: Reply { at_line, json } });
 }
 
 /// What is asked, as texts that stand in the request as they are.

@@ -1,5 +1,9 @@
-//! Tests of what is pure here: what is asked, and what an asker is told. And of what takes too long to
-//! wait for, on a reactor whose clock is set by hand.
+//! Tests of what is pure here: what is asked. Of what takes too long to wait for, on a reactor whose
+//! clock is set by hand. And of crowds that ask the same.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
 
 use super::*;
 use crate::reactor::{
@@ -7,36 +11,6 @@ use crate::reactor::{
 };
 use crate::server::alone;
 use crate::wire::decimal::parse_radius;
-
-const GOOGLE: &[u8] =
-    b"{\r\n\n\n   \"results\" : [ 1, 2,\n\n 3 ],\n   \"status\" : \"OK\"\n}\n\n\n";
-
-fn told(judged: Result<&[u8], &String>, bound: usize) -> String {
-    String::from_utf8(answer_json(judged, "results", bound)).unwrap()
-}
-
-#[test]
-fn each_bound_gets_its_own_list_of_one_answer() {
-    let end = ",\n   \"status\" : \"OK\"\n}";
-    for (bound, list) in [(0, "[]"), (1, "[ 1 ]"), (2, "[ 1, 2 ]"), (20, "[ 1, 2,\n 3 ]")] {
-        assert_eq!(told(Ok(GOOGLE), bound), format!("{{\n   \"results\" : {list}{end}"));
-    }
-}
-
-#[test]
-fn a_fault_is_told_in_the_shape_of_googles() {
-    let shape =
-        "{\"html_attributions\":[],\"results\":[],\"status\":\"UNKNOWN_ERROR\",\"error_message\":";
-    let why = "places: connection refused".to_owned();
-    assert_eq!(told(Err(&why), 5), format!("{shape}\"places: connection refused\"}}"));
-    let words = "\"places: the answer is not JSON (line 1, column 1)\"";
-    assert_eq!(told(Ok(b"<html>"), 5), format!("{shape}{words}}}"));
-}
-
-#[test]
-fn a_reply_is_the_at_line_the_json_and_two_newlines() {
-    assert_eq!(reply(b"AT Alford +1", b"{}"), b"AT Alford +1\n{}\n\n");
-}
 
 #[test]
 fn a_question_holds_plain_numbers() {
@@ -145,4 +119,164 @@ impl Factory<Server> for Nobody {
     ) -> Option<Box<dyn Protocol<Server>>> {
         None
     }
+}
+
+/// A client of whom only the replies are looked at: their places, and their JSON.
+struct Listener(mpsc::Sender<(u64, Arc<[u8]>)>);
+
+impl Factory<Server> for Listener {
+    fn build_protocol(
+        &mut self,
+        _: Peer,
+        _: &mut Ctx<'_, Server>,
+    ) -> Option<Box<dyn Protocol<Server>>> {
+        Some(Box::new(Self(self.0.clone())))
+    }
+}
+
+impl Protocol<Server> for Listener {
+    /// It asks what it is told to ask: so many times, with each bound in turn.
+    fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
+        let count: usize = str::from_utf8(data).unwrap().parse().unwrap();
+        for place in 0..count {
+            ask(me, place as u64, place % 21, "10", cx);
+        }
+    }
+
+    fn event_received(&mut self, _: Token, event: Event, _: &mut Ctx<'_, Server>) {
+        if let Event::Reply { place, reply } = event {
+            self.0.send((place, reply.json)).unwrap();
+        }
+    }
+}
+
+fn ask(client: Token, place: u64, bound: usize, radius: &str, cx: &mut Ctx<'_, Server>) {
+    let asker = Asker { client, place, at_line: b"AT Solo".to_vec(), bound };
+    cx.app.places.ask(b"+1+1", parse_radius(radius.as_bytes()).unwrap(), asker, 10_000, cx.io);
+}
+
+fn answer(results: &str) -> Response {
+    let body = format!("{{\"results\":[{results}]}}").into_bytes();
+    Response { status: 200, location: None, body, keep_alive: true }
+}
+
+/// A server of which somebody has asked the same so many times, whom he asked it of, and what he hears.
+struct Crowd {
+    server: Reactor<Server>,
+    heard: mpsc::Receiver<(u64, Arc<[u8]>)>,
+    _client: TcpStream,
+    /// It takes connections and says nothing.
+    _upstream: TcpListener,
+}
+
+impl Crowd {
+    fn new(count: usize) -> Self {
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", upstream.local_addr().unwrap());
+        let config = Config {
+            upstream: Upstream::Google,
+            url: Url::parse(&url).unwrap(),
+            tls: TlsClient::web().unwrap(),
+            key: None,
+            question_timeout: QUESTION_TIMEOUT,
+        };
+        let mut server = Reactor::new(Server { places: Places::new(config), ..alone() }).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let (sender, heard) = mpsc::channel();
+        let listener = Box::new(Listener(sender));
+        let token = server.io().listen_tcp(any, ListenOptions::default(), listener).unwrap();
+        let port = server.io().local_address(token).unwrap().port();
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.write_all(count.to_string().as_bytes()).unwrap();
+        let mut crowd = Self { server, heard, _client: client, _upstream: upstream };
+        while crowd.server.app().places.askers < count {
+            crowd.turn();
+        }
+        crowd
+    }
+
+    /// The first question is answered.
+    fn answered(&mut self, results: &str) {
+        let cx = self.server.context();
+        cx.app.places.finish(1, Ok(answer(results)), cx.io);
+    }
+
+    /// A turn, and what it brought.
+    fn turn(&mut self) -> Vec<(u64, Arc<[u8]>)> {
+        self.server.sleep(Some(Duration::from_millis(1))).unwrap();
+        self.server.advance(Now::read());
+        self.heard.try_iter().collect()
+    }
+}
+
+#[test]
+fn a_crowd_that_asks_the_same_is_answered_in_many_turns_in_order_with_one_copy_for_each_bound() {
+    let mut crowd = Crowd::new(1000);
+    crowd.answered("1,2,3");
+    let mut all = Vec::new();
+    while all.len() < 1000 {
+        let replies = crowd.turn();
+        assert!(replies.len() <= delivery::ANSWERED_PER_TURN, "{}", replies.len());
+        all.extend(replies);
+        let untold = crowd.server.app().places.askers;
+        assert!(
+            untold <= 1000 - all.len(),
+            "{untold} are still waiting of whom {} heard",
+            all.len()
+        );
+    }
+    assert!(all.iter().map(|(place, _)| *place).eq(0..1000));
+    for (place, json) in &all {
+        let (_, first) = &all[(*place % 21) as usize];
+        assert!(Arc::ptr_eq(first, json), "the reply to {place} has a copy of its own");
+    }
+    assert_eq!((&*all[0].1, &*all[2].1), (&b"{\"results\":[]}"[..], &b"{\"results\":[1,2]}"[..]));
+    assert_eq!(crowd.server.app().places.askers, 0);
+}
+
+#[test]
+fn the_longer_the_answer_the_fewer_are_told_in_a_turn() {
+    let mut crowd = Crowd::new(63);
+    crowd.answered(&format!("\"{}\"", "x".repeat(100_000)));
+    let mut told = 0;
+    while told < 63 {
+        let bytes: Vec<usize> = crowd.turn().iter().map(|(_, json)| json.len()).collect();
+        let (sum, last) = (bytes.iter().sum::<usize>(), bytes.last().copied().unwrap_or(0));
+        assert!(sum - last < delivery::ANSWERED_PER_TURN_BYTES, "{bytes:?}");
+        told += bytes.len();
+    }
+}
+
+#[test]
+fn who_asks_while_an_answer_is_handed_out_asks_anew() {
+    let mut crowd = Crowd::new(200);
+    crowd.answered("1");
+    let first = crowd.turn();
+    let nobody = Box::new(Nobody);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let late = crowd.server.io().listen_tcp(any, ListenOptions::default(), nobody).unwrap();
+    ask(late, 0, 20, "10", &mut crowd.server.context());
+    let places = &crowd.server.app().places;
+    assert!(places.delivery.answers() == 1 && first.len() < 200, "all were told at once");
+    assert!(!places.is_asked(1) && places.is_asked(2) && places.asked[&2].askers.len() == 1);
+    assert_eq!(places.askers, 1 + 200 - 2 * delivery::ANSWERED_PER_TURN);
+}
+
+#[test]
+fn answers_that_are_handed_out_count_as_questions() {
+    let mut crowd = Crowd::new(200);
+    crowd.answered("1");
+    let any = "127.0.0.1:0".parse().unwrap();
+    let late =
+        crowd.server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
+    for number in 2..1000 {
+        ask(late, number, 20, &format!("0.{number:04}"), &mut crowd.server.context());
+        let cx = crowd.server.context();
+        cx.app.places.finish(number, Ok(answer("1")), cx.io);
+    }
+    assert_eq!(crowd.server.app().places.delivery.answers(), QUESTIONS_MAX);
+    while crowd.server.app().places.askers > 0 {
+        crowd.turn();
+    }
+    assert_eq!(crowd.server.app().places.delivery.answers(), 0);
 }
