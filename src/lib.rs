@@ -34,6 +34,7 @@
 //! 5. [`keys`]: the herd's authority and certificates, made before any loop runs.
 //! 6. [`load`]: the same loop from the client's side: a load generator, the second example.
 //! 7. [`cli`]: from a command line to a running reactor.
+//! 8. [`costs`]: where the time goes, a chapter without code.
 //!
 //! # Three rules that hold everywhere
 //!
@@ -48,6 +49,7 @@
 //! socket nor a clock, and cut every input at every place.
 
 pub mod cli;
+pub mod costs;
 pub mod herd;
 pub mod keys;
 pub mod load;

@@ -28,7 +28,8 @@ What clients may take. Seconds may have fractions, 0 is off where it says so.
                           0: off)
   --unread-timeout SECS   so long without taking any of its output, and it is closed (default 60;
                           0: off)
-  --idle-timeout SECS     nothing heard and nothing owed for so long, and it is closed (default 0: off)
+  --idle-timeout SECS     nothing heard and nothing owed for so long, and it is closed (default 0: off);
+                          links are excepted, and from both above
   --keepalive SECS        silent so long, its kernel is asked whether it lives (default 60; 0: off)
   --handshake-timeout SECS  all the time that its TLS handshake has (default 10)
   --max-lines N           lines of one connection that are answered in one turn (default 1024)
