@@ -56,7 +56,7 @@
 //! | Fields as one piece, one reader of numbers with its limits known to the compiler | 2,130 instr. | 1,777 | [`wire`](crate::wire) |
 //! | A location is only checked, and stays the text that it is | 258 instr. | 165 | [`location`](crate::wire::location) |
 //! | The end of a line is looked for in blocks of 32 bytes, for LF and Telnet's IAC at once | 187 instr. | 147 | `wire/scan.rs` |
-//! | A keyed hash made for short keys instead of SipHash | 232 instr. | 47 | [`store`](crate::herd::store) |
+//! | A keyed hash made for short keys instead of `SipHash` | 232 instr. | 47 | [`store`](crate::herd::store) |
 //! | A record of two cache lines with its text inside, in chunks that never move: an update among a million clients | 1,050 ns | 550 ns | `store/kept.rs` |
 //! | Memory is fetched ahead for the clients of a whole read: the same, over the network | 1.81 × a thousand's | 1.40 × | `Store::look_ahead` |
 //! | The same: memory beside the line, a client | 165 bytes | 87 bytes | `store/slots.rs` |
