@@ -117,6 +117,24 @@ const DELAYS: Theme = Theme {
     full: false,
 };
 
+/// Were there any other source of chance, a seed that fails once could not be looked at again.
+#[test]
+fn a_seed_plays_the_same_again() {
+    let theme = Theme { trouble: Trouble::SpoiltJournals, syncs: &[Sync::Always], ..DELAYS };
+    let play = |seed| {
+        let mut random = Random::new(seed);
+        let plan = Plan::new(theme, seed, &mut random);
+        let mut world = World::new(plan, random);
+        world.run_until(world.plan.run);
+        world.settle();
+        // The next number depends on how many were drawn before it: on every choice that was made.
+        (world.now, world.told, world.connections.len(), world.random.next())
+    };
+    let courses: Vec<_> = (0..50).map(play).collect();
+    assert!(courses.windows(2).all(|two| two[0] != two[1]), "seeds make no difference");
+    assert_eq!((0..50).map(play).collect::<Vec<_>>(), courses);
+}
+
 #[test]
 fn an_update_crosses_each_edge_once_and_never_goes_back() {
     with_seeds("an_update_crosses_each_edge_once_and_never_goes_back", 300, DELAYS, |world| {
