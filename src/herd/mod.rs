@@ -99,11 +99,12 @@ impl Herd {
         Ok(merged)
     }
 
-    /// Says what lines are about to be taken in, so that the processor can fetch the records of their
-    /// clients from memory while it works. Changes nothing; to be called once for what a read has brought.
-    pub fn look_ahead(&self, data: &[u8]) {
+    /// Says that the first `lines_max` lines of `data` are about to be taken in, so that the processor can
+    /// fetch the records of their clients from memory while it works. Changes nothing; to be called once
+    /// for what is taken in together.
+    pub fn look_ahead(&self, data: &[u8], lines_max: usize) {
         if self.store.is_large() {
-            self.store.look_ahead(clients_in(data));
+            self.store.look_ahead(clients_in(data, lines_max));
         }
     }
 

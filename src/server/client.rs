@@ -130,10 +130,11 @@ impl Client {
     /// next turn, behind everybody else, and meanwhile nothing more is read.
     fn answer(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         let now = unix_nanos(cx.io.wall_clock());
-        cx.app.herd.look_ahead(data);
+        let lines_max = cx.app.bounds.lines_per_turn.max(1);
+        cx.app.herd.look_ahead(data, lines_max);
         let mut ended_a_line = false;
         let mut next = Next::GoOn;
-        for _ in 0..cx.app.bounds.lines_per_turn.max(1) {
+        for _ in 0..lines_max {
             let Some(input) = self.lines.next(&mut data) else { break };
             next = match input {
                 Input::Line(line) => {

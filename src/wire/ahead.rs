@@ -5,9 +5,10 @@
 
 use super::scan::{find_either, find_white_space};
 
-/// The clients in the whole lines of `data` that look like an IAMAT or an AT line in its plain spelling.
-pub fn clients_in(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    lines(data).filter_map(|line| {
+/// The clients in the first `lines_max` whole lines of `data`, as far as these look like an IAMAT or an AT
+/// line in its plain spelling.
+pub fn clients_in(data: &[u8], lines_max: usize) -> impl Iterator<Item = &[u8]> {
+    lines(data).take(lines_max).filter_map(|line| {
         if let Some(fields) = line.strip_prefix(b"IAMAT ") {
             return field(fields).map(|(client, _)| client);
         }
@@ -40,7 +41,8 @@ mod tests {
     fn the_clients_of_whole_plain_lines_are_found_and_anything_else_is_passed_over() {
         let data = b"ed line\nIAMAT kiwi +1-1 7\r\n\nAT Ball +0.5 fig +1-1 7\nWHATSAT kiwi 1 1\n\
             AT Ball\nAT Ball +1 \nIAMAT\nIAMAT  plum +1-1 7\nMARK 7\n\xff\xfe\nIAMAT half +1-1 7";
-        let found: Vec<_> = clients_in(data).map(String::from_utf8_lossy).collect();
+        let found: Vec<_> = clients_in(data, 100).map(String::from_utf8_lossy).collect();
         assert_eq!(found, ["kiwi", "fig", ""]);
+        assert_eq!(clients_in(data, 3).count(), 1);
     }
 }

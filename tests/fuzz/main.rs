@@ -26,6 +26,9 @@ mod lines;
 mod links;
 mod mutate;
 mod peer_lines;
+#[path = "../simulation/random.rs"]
+#[expect(dead_code, reason = "worlds choose in more ways than inputs are changed in")]
+mod random;
 mod requests;
 mod slow;
 mod topology;

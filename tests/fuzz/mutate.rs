@@ -6,19 +6,18 @@
 
 use std::ops::Range;
 
-/// Numbers from a seed: Steele, Lea and Flood's `SplitMix64` (2014).
-pub struct Rng(u64);
+use crate::random::Random;
+
+/// Numbers from a seed, as simulated worlds have them, and what mutation wants of them.
+pub struct Rng(Random);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Random::new(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     /// A number below `end`; 0 when there is none.

@@ -45,7 +45,7 @@ impl Heard {
     }
 
     fn lines_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
-        cx.app.herd.look_ahead(data);
+        cx.app.herd.look_ahead(data, usize::MAX);
         while let Some(input) = self.lines.next(&mut data) {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
             log::log!(level_of(line), "{} > {}", self.name, Text(line));
