@@ -1,4 +1,7 @@
 //! `herd load`: from flags to a load and its figures.
+//!
+//! Owns the words of the command line, their bounds and what is printed at the end; it measures and checks
+//! nothing itself ([`crate::load`] does). Called by `cli::run`.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, stderr};

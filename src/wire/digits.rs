@@ -4,8 +4,7 @@
 //! of eight make a number of them, or digits of a number. It knows no sign, no point and no limit.
 //! Called by [`decimal`](super::decimal) and [`time`](super::time).
 
-/// 1 in each byte of a word; multiplied by a byte it repeats that byte.
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
+use super::scan::ONES;
 
 /// The value of `text`, if all of it is digits.
 ///

@@ -6,7 +6,7 @@
 //! gives no meaning to what it finds. Called by the line receiver and by the parsers of fields.
 
 /// 1 in each byte of a word; multiplied by a byte it repeats that byte.
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
+pub(super) const ONES: u64 = u64::from_ne_bytes([1; 8]);
 
 /// The high bit of each byte of a word.
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
