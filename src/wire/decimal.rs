@@ -98,14 +98,17 @@ pub(super) fn take_integer(text: &[u8], digits_max: usize) -> Option<(u64, &[u8]
 /// gives billionths and the text after them, which begins with one more digit where there are too many.
 #[inline]
 pub(super) fn take_billionths(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (word, digits) = leading_digits(text);
-    match text.get(digits..)? {
-        [digit @ b'0'..=b'9', rest @ ..] => {
-            Some((value(word) * 10 + u64::from(digit - b'0'), rest))
-        }
-        rest => {
-            let value = (digits..9).fold(value(word), |value, _| value * 10);
-            (digits > 0).then_some((value, rest))
+    match leading_digits(text) {
+        (_, 0) => None,
+        (word, 8) => match text.get(8..)? {
+            [digit @ b'0'..=b'9', rest @ ..] => {
+                Some((value(word) * 10 + u64::from(digit - b'0'), rest))
+            }
+            rest => Some((value(word) * 10, rest)),
+        },
+        (word, digits) => {
+            let billionths = (digits..9).fold(value(word), |value, _| value * 10);
+            Some((billionths, text.get(digits..)?))
         }
     }
 }
