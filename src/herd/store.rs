@@ -6,9 +6,9 @@
 //! are plain numbers. A client costs 100 to 200 bytes beside its line, and an update of one that is known
 //! allocates nothing.
 
+mod chunks;
 mod index;
 mod kept;
-mod slots;
 
 use std::hash::{self, BuildHasher, Hasher};
 use std::hint::black_box;
@@ -19,9 +19,9 @@ use super::change_log::{ChangeLog, Entry};
 use super::links::NeighbourId;
 use super::record::Record;
 use crate::wire::time::Nanos;
+use chunks::Chunks;
 use index::{FREE, Index, Vacancy};
 use kept::Kept;
-use slots::Slots;
 
 /// How many clients no longer fit the cache that one core has to itself, a megabyte or two.
 const LARGE_CLIENTS: usize = 8192;
@@ -56,10 +56,10 @@ pub struct Change<'a> {
 /// All records, by client and by order of change.
 #[derive(Debug)]
 pub struct Store {
-    kept: Slots<Kept>,
+    kept: Chunks<Kept>,
     /// By slot, the number of the change that brought the record: the log's entry with this number is
     /// the live one. Apart from the records, since the log's sweep asks for these alone, at random.
-    newest: Slots<u64>,
+    newest: Chunks<u64>,
     index: Index,
     /// Keyed at random, so that nobody can choose clients that all fall together: `ahash` is made so
     /// that who does not know the key finds no collisions, not even of a part of the hash. It is no
@@ -80,8 +80,8 @@ impl Store {
     /// Nothing yet, and never more than `max_clients`.
     pub fn new(max_clients: usize) -> Store {
         Store {
-            kept: Slots::new(),
-            newest: Slots::new(),
+            kept: Chunks::new(),
+            newest: Chunks::new(),
             index: Index::default(),
             hasher: random_hasher(),
             log: ChangeLog::default(),
@@ -328,12 +328,12 @@ fn random_hasher() -> RandomState {
 }
 
 /// Whether the record in a slot is that of `client`.
-fn is_at(kept: &Slots<Kept>, slot: u32, client: &[u8]) -> bool {
+fn is_at(kept: &Chunks<Kept>, slot: u32, client: &[u8]) -> bool {
     kept.get(slot as usize).is_some_and(|kept| kept.record().client() == client)
 }
 
 /// Whether an entry of the log is the newest of its client.
-fn is_live(newest: &Slots<u64>, Entry { number, slot }: Entry) -> bool {
+fn is_live(newest: &Chunks<u64>, Entry { number, slot }: Entry) -> bool {
     newest.get(slot as usize) == Some(&number)
 }
 
