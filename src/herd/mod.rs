@@ -85,8 +85,7 @@ impl Herd {
         out.push(b' ');
         said.write_fields(out);
         let line = out.get(start..).unwrap_or_default();
-        let server_end = self.at_start.len() - 1;
-        let layout = Layout::of(line, server_end, said.client, said.location_text, said.time_text);
+        let layout = Layout::of(line, said.client, said.location_text, said.time_text);
         // Lines are bounded far below what a layout can tell, so there always is one.
         let merged = layout.map_or(Merged::Kept, |layout| {
             self.store.report(Record { line, layout, client_time: said.time, server_time })

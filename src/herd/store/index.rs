@@ -91,7 +91,7 @@ fn parts(hash: u64) -> (usize, u32) {
 }
 
 /// The slot that is none: a place where nothing stands.
-pub(super) const FREE: u32 = u32::MAX;
+const FREE: u32 = u32::MAX;
 
 /// A slot, and the half of its client's hash that is its order in the table.
 #[derive(Clone, Copy, Debug)]

@@ -81,7 +81,7 @@ fn a_cursor_sees_each_client_once_and_in_the_order_of_changes() {
 #[test]
 fn a_record_and_its_places_in_index_and_log_are_small() {
     assert!(size_of::<Kept>() <= 128);
-    assert!(size_of::<Entry>() <= 16);
+    assert!(size_of::<super::super::change_log::Entry>() <= 16);
 }
 
 #[test]
