@@ -95,6 +95,7 @@ impl ChangeLog {
         }
     }
 
+    #[cold]
     fn sweep_step(&mut self, live: usize, mut moved: impl FnMut(u32, Place)) {
         if self.entries.len() <= 2 * live + SLACK_ENTRIES {
             return;

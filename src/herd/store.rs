@@ -239,6 +239,7 @@ impl Store {
     }
 
     /// The slot of a client, or where the index would put it.
+    #[inline]
     fn find(&self, client: &[u8]) -> Result<u32, Vacancy> {
         self.index.find(self.hash(client), |slot| is_at(&self.kept, slot, client))
     }
@@ -258,7 +259,7 @@ impl Store {
                 if !wins_over(kept) && kept.server_time() >= self.horizon {
                     return Merged::Kept;
                 }
-                self.line_bytes -= kept.line().len();
+                self.line_bytes -= kept.line_length();
                 self.log.set_slot(kept.place, None);
                 kept.replace(&record, learned_from, self.log.append(slot));
                 Merged::Changed
@@ -281,7 +282,7 @@ impl Store {
     fn remove(&mut self, slot: usize) {
         let (Some(kept), Ok(place)) = (self.kept.get(slot), u32::try_from(slot)) else { return };
         let hash = self.hash(kept.client());
-        self.line_bytes -= kept.line().len();
+        self.line_bytes -= kept.line_length();
         self.log.set_slot(kept.place, None);
         self.index.remove(hash, place);
         self.kept.swap_remove(slot);
@@ -293,6 +294,7 @@ impl Store {
         self.sweep_log();
     }
 
+    #[inline]
     fn sweep_log(&mut self) {
         let (live, kept) = (self.kept.len(), &mut self.kept);
         self.log.sweep(live, |slot, place| {

@@ -64,8 +64,15 @@ impl Kept {
         self.line.bytes()
     }
 
+    pub fn line_length(&self) -> usize {
+        match &self.line {
+            Line::Inline { length, .. } => usize::from(*length),
+            Line::Long(bytes) => bytes.len(),
+        }
+    }
+
     pub fn client(&self) -> &[u8] {
-        self.layout.client(self.line.bytes())
+        self.layout.client(self.line.room())
     }
 
     pub fn client_time(&self) -> Nanos {
@@ -95,6 +102,7 @@ impl Kept {
     }
 
     /// The record gives way to another one of its client.
+    #[inline]
     pub fn replace(
         &mut self,
         record: &Record<'_>,
@@ -123,21 +131,32 @@ impl Line {
     }
 
     /// In place wherever it fits: a client's lines are nearly always of one length.
+    #[inline]
     fn replace(&mut self, line: &[u8]) {
-        match self {
-            Line::Inline { length, bytes } => {
-                if let (Ok(now), Some(place)) =
-                    (u8::try_from(line.len()), bytes.get_mut(..line.len()))
-                {
-                    place.copy_from_slice(line);
-                    *length = now;
-                    return;
-                }
-            }
-            Line::Long(held) if held.len() == line.len() => return held.copy_from_slice(line),
-            Line::Long(_) => {}
+        if let Line::Inline { length, bytes } = self
+            && let (Ok(now), Some(place)) = (u8::try_from(line.len()), bytes.get_mut(..line.len()))
+        {
+            place.copy_from_slice(line);
+            *length = now;
+        } else {
+            self.replace_long(line);
         }
-        *self = Line::new(line);
+    }
+
+    #[cold]
+    fn replace_long(&mut self, line: &[u8]) {
+        match self {
+            Line::Long(held) if held.len() == line.len() => held.copy_from_slice(line),
+            _ => *self = Line::new(line),
+        }
+    }
+
+    /// The line, and what is left of longer ones behind it.
+    fn room(&self) -> &[u8] {
+        match self {
+            Line::Inline { bytes, .. } => bytes,
+            Line::Long(bytes) => bytes,
+        }
     }
 
     fn bytes(&self) -> &[u8] {
