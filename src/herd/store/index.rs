@@ -35,6 +35,7 @@ impl Default for Index {
 
 impl Index {
     /// The slot of the client with this hash that `is_it` recognizes, or where to put it.
+    #[inline]
     pub fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Result<u32, Vacancy> {
         let (table, tag) = parts(hash);
         let found = self.tables.get(table).and_then(|table| table.find(tag, is_it));
@@ -114,6 +115,7 @@ struct Table {
 
 impl Table {
     /// Where the slot stands that has this tag and that `is_it` recognizes.
+    #[inline]
     fn find(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
         let mut at = self.home(tag);
         loop {
