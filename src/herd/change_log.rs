@@ -66,7 +66,7 @@ impl ChangeLog {
 
     /// Appends a change of the client in `slot` and gives the entry's place.
     pub fn append(&mut self, slot: u32) -> Place {
-        let place = Place::try_from(self.entries.len()).unwrap_or(Place::MAX);
+        let place = place_at(self.entries.len());
         self.last += 1;
         self.entries.push(Entry { number: self.last, slot: Some(slot) });
         place
@@ -105,7 +105,7 @@ impl ChangeLog {
             let Some(&entry) = self.entries.get(place) else { break };
             if let (Some(slot), Some(place)) = (entry.slot, self.entries.get_mut(self.kept)) {
                 *place = entry;
-                moved(slot, Place::try_from(self.kept).unwrap_or(Place::MAX));
+                moved(slot, place_at(self.kept));
                 self.kept += 1;
             }
         }
@@ -141,6 +141,12 @@ impl ChangeLog {
             part.get(start..).unwrap_or_default()
         })
     }
+}
+
+/// The index as a place: with at most `CLIENTS_MAX` clients, the log is shorter than 2^32 entries.
+#[expect(clippy::cast_possible_truncation, reason = "the store has a bound")]
+fn place_at(index: usize) -> Place {
+    index as Place
 }
 
 /// Gives memory back when a list has become much shorter than it was.

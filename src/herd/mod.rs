@@ -88,7 +88,8 @@ impl Herd {
         let layout = Layout::of(line, said.client, said.location_text, said.time_text);
         // Lines are bounded far below what a layout can tell, so there always is one.
         let merged = layout.map_or(Merged::Kept, |layout| {
-            self.store.report(Record { line, layout, client_time: said.time, server_time })
+            let record = Record { line, layout, client_time: said.time, server_time };
+            self.store.report(said.client, record)
         });
         if merged == Merged::Full {
             out.truncate(start);

@@ -144,12 +144,13 @@ impl Store {
         Some(self.put(found, record, learned_from, |held| record.wins_over(&held.record())))
     }
 
-    /// Takes in what a client of this server says itself, if its time is later than the one held.
+    /// Takes in what `client`, one of this server's, says itself, if its time is later than the one held.
+    /// The client is the record's, which whoever has composed it knows without looking.
     ///
     /// Not the full order of records: a repeat that happens to reach a server whose clock is behind
     /// would win by it, and travel. A repeated report is answered but changes nothing.
-    pub fn report(&mut self, record: Record<'_>) -> Merged {
-        let found = self.find(record.client());
+    pub fn report(&mut self, client: &[u8], record: Record<'_>) -> Merged {
+        let found = self.find(client);
         self.put(found, record, None, |held| record.client_time > held.client_time())
     }
 
@@ -321,7 +322,7 @@ fn random_hasher() -> RandomState {
 
 /// Whether the record in a slot is that of `client`.
 fn is_at(kept: &Chunks<Kept>, slot: u32, client: &[u8]) -> bool {
-    kept.get(slot as usize).is_some_and(|kept| kept.client() == client)
+    kept.get(slot as usize).is_some_and(|kept| kept.is_of(client))
 }
 
 #[cfg(test)]

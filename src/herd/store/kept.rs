@@ -72,7 +72,16 @@ impl Kept {
     }
 
     pub fn client(&self) -> &[u8] {
-        self.layout.client(self.line.room())
+        self.layout.client(self.line.bytes())
+    }
+
+    /// Whether this is the record of that client: cheaper than to compare [`client`](Self::client), for which
+    /// the line is made out first.
+    pub fn is_of(&self, client: &[u8]) -> bool {
+        match &self.line {
+            Line::Inline { bytes, .. } => self.layout.client(bytes) == client,
+            Line::Long(bytes) => self.layout.client(bytes) == client,
+        }
     }
 
     pub fn client_time(&self) -> Nanos {
@@ -151,14 +160,6 @@ impl Line {
         }
     }
 
-    /// The line, and what is left of longer ones behind it.
-    fn room(&self) -> &[u8] {
-        match self {
-            Line::Inline { bytes, .. } => bytes,
-            Line::Long(bytes) => bytes,
-        }
-    }
-
     fn bytes(&self) -> &[u8] {
         match self {
             Line::Inline { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
@@ -216,6 +217,7 @@ mod tests {
                 kept.replace(second, Some(NeighbourId(7)), 1);
                 assert_eq!((kept.record(), kept.learned_from()), (*second, Some(NeighbourId(7))));
                 assert_eq!((kept.client(), kept.place), (second.client(), 1));
+                assert!(kept.is_of(second.client()) && !kept.is_of(b"K"));
             }
         }
     }

@@ -18,6 +18,10 @@ fn store(lines: &[String]) -> Store {
     store
 }
 
+fn report(store: &mut Store, record: Record<'_>) -> Merged {
+    store.report(record.client(), record)
+}
+
 /// Every record held, sorted by line.
 fn held(store: &Store) -> Vec<String> {
     let changes = store.changes_after(0).filter_map(|(_, change)| change);
@@ -59,8 +63,8 @@ fn a_report_wins_only_by_a_later_client_time() {
     store.merge(record("AT B +5.000000000 k +1+1 7"), None);
     let earlier_server_time = record("AT A +1.000000000 k +1+1 7");
     assert!(earlier_server_time.wins_over(&store.get(b"k").unwrap()));
-    assert_eq!(store.report(earlier_server_time), Merged::Kept);
-    assert_eq!(store.report(record("AT A +9.000000000 k +1+1 7.000000001")), Merged::Changed);
+    assert_eq!(report(&mut store, earlier_server_time), Merged::Kept);
+    assert_eq!(report(&mut store, record("AT A +9.000000000 k +1+1 7.000000001")), Merged::Changed);
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn a_client_beyond_the_limit_is_not_taken_in_and_one_forgotten_makes_room() {
     assert_eq!(store.merge(record(&heard_at(1, 10)), None), Merged::New);
     assert_eq!(store.merge(record(&heard_at(2, 20)), None), Merged::New);
     assert_eq!(store.merge(record(&heard_at(3, 30)), None), Merged::Full);
-    assert_eq!(store.report(record(&heard_at(3, 30))), Merged::Full);
+    assert_eq!(report(&mut store, record(&heard_at(3, 30))), Merged::Full);
     assert_eq!(store.merge(record(&heard_at(1, 11)), None), Merged::Changed);
     assert_eq!((store.len(), store.last_change()), (2, 3));
     store.forget_before(seconds(15));
@@ -155,7 +159,7 @@ fn a_record_that_is_due_loses_to_any_that_is_not_swept_or_not() {
             assert_eq!(store.sweep(1), 1);
         }
         let merged = if sweep { Merged::New } else { Merged::Changed };
-        assert_eq!(store.report(lesser), merged);
+        assert_eq!(report(&mut store, lesser), merged);
         assert_eq!(store.get(b"k").unwrap().line, lesser.line);
     }
 }
