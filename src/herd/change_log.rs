@@ -19,7 +19,7 @@ pub(super) const SLACK_ENTRIES: usize = 1024;
 const SWEEP_STEP_ENTRIES: usize = 256;
 
 /// How many changes lie between two steps of a sweep: it only has to be faster than the log grows.
-const SWEEP_STEP_CHANGES: usize = SWEEP_STEP_ENTRIES / 4;
+const SWEEP_STEP_CHANGES: u64 = SWEEP_STEP_ENTRIES as u64 / 4;
 
 /// How many places beyond four times what it holds a list may keep before it gives memory back.
 const SPARE_PLACES: usize = 1024;
@@ -47,8 +47,6 @@ pub(super) struct ChangeLog {
     kept: usize,
     /// How many entries the sweep has seen.
     seen: usize,
-    /// How many changes there were since the last step of a sweep.
-    since_step: usize,
     /// The number of the newest change; 0 before the first.
     last: u64,
 }
@@ -84,14 +82,24 @@ impl ChangeLog {
         black_box(self.entries.get(place as usize).copied());
     }
 
-    /// Does its share of the sweeping, to be called after each [`append`](Self::append) and whenever a
-    /// client is forgotten: with `live` live entries, the log stays below about 8/3 of that. `moved` is
-    /// told the slot of each entry that gets a new place, and the place.
+    /// Does its share of the sweeping, to be called after each [`append`](Self::append): with `live` live
+    /// entries, the log stays below about 8/3 of that. `moved` is told the slot of each entry that gets
+    /// a new place, and the place.
     pub fn sweep(&mut self, live: usize, moved: impl FnMut(u32, Place)) {
-        self.since_step += 1;
-        if self.since_step >= SWEEP_STEP_CHANGES {
-            self.since_step = 0;
+        if self.last.is_multiple_of(SWEEP_STEP_CHANGES) {
             self.sweep_step(live, moved);
+        }
+    }
+
+    /// The same for entries that died without a change: to be called when so many clients are forgotten.
+    pub fn sweep_forgotten(
+        &mut self,
+        forgotten: usize,
+        live: usize,
+        mut moved: impl FnMut(u32, Place),
+    ) {
+        for _ in 0..(forgotten as u64).div_ceil(SWEEP_STEP_CHANGES) {
+            self.sweep_step(live, &mut moved);
         }
     }
 
@@ -216,8 +224,9 @@ mod tests {
                 longest = longest.max(slots.log.entries.len());
             }
             let bound = 2 * clients + SLACK_ENTRIES;
-            let meanwhile = bound / (SWEEP_STEP_ENTRIES / SWEEP_STEP_CHANGES - 1);
-            assert!(longest <= bound + meanwhile + 2 * SWEEP_STEP_CHANGES, "{longest}");
+            let changes = usize::try_from(SWEEP_STEP_CHANGES).unwrap();
+            let meanwhile = bound / (SWEEP_STEP_ENTRIES / changes - 1);
+            assert!(longest <= bound + meanwhile + 2 * changes, "{longest}");
             assert_eq!(slots.live_after(0), slots.expected_after(0));
         }
     }
@@ -230,7 +239,7 @@ mod tests {
             log.set_slot(place, Some(slot).filter(|slot| *slot == 7));
         }
         let mut places = vec![];
-        (0..100_000).for_each(|_| log.sweep(1, |slot, place| places.push((slot, place))));
+        log.sweep_forgotten(99_999, 1, |slot, place| places.push((slot, place)));
         assert_eq!(places, [(7, 0)]);
         assert_eq!(log.after(0).filter_map(|entry| entry.slot).collect::<Vec<_>>(), [7]);
         assert!(log.len() <= SLACK_ENTRIES + 2, "{}", log.len());

@@ -14,7 +14,7 @@ use std::hash::{self, BuildHasher, Hasher};
 
 use ahash::RandomState;
 
-use super::change_log::ChangeLog;
+use super::change_log::{ChangeLog, Place};
 use super::links::NeighbourId;
 use super::record::Record;
 use crate::wire::time::Nanos;
@@ -232,7 +232,10 @@ impl Store {
                 None => break,
             }
         }
-        before - self.kept.len()
+        let forgotten = before - self.kept.len();
+        let (live, kept) = (self.kept.len(), &mut self.kept);
+        self.log.sweep_forgotten(forgotten, live, |slot, place| note_place(kept, slot, place));
+        forgotten
     }
 
     fn is_due(&self, server_time: Nanos) -> bool {
@@ -275,7 +278,8 @@ impl Store {
             }
         };
         self.line_bytes += record.line.len();
-        self.sweep_log();
+        let (live, kept) = (self.kept.len(), &mut self.kept);
+        self.log.sweep(live, |slot, place| note_place(kept, slot, place));
         merged
     }
 
@@ -292,17 +296,6 @@ impl Store {
             self.index.relocate(self.hash(moved.client()), from, place);
             self.log.set_slot(moved.place, Some(place));
         }
-        self.sweep_log();
-    }
-
-    #[inline]
-    fn sweep_log(&mut self) {
-        let (live, kept) = (self.kept.len(), &mut self.kept);
-        self.log.sweep(live, |slot, place| {
-            if let Some(kept) = kept.get_mut(slot as usize) {
-                kept.place = place;
-            }
-        });
     }
 
     /// The bytes alone: their number adds nothing to the hash of a whole key.
@@ -318,6 +311,13 @@ fn random_hasher() -> RandomState {
     let source = hash::RandomState::new();
     let [a, b, c, d] = [0, 1, 2, 3].map(|part: u8| source.hash_one(part));
     RandomState::with_seeds(a, b, c, d)
+}
+
+/// The log's entry of the client in a slot has a new place.
+fn note_place(kept: &mut Chunks<Kept>, slot: u32, place: Place) {
+    if let Some(kept) = kept.get_mut(slot as usize) {
+        kept.place = place;
+    }
 }
 
 /// Whether the record in a slot is that of `client`.

@@ -119,7 +119,10 @@ impl Table {
     fn find(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
         let mut at = self.home(tag);
         loop {
-            let place = self.places.get(at).filter(|place| place.slot != FREE)?;
+            let &place = self.places.get(at)?;
+            if place.slot == FREE {
+                return None;
+            }
             if place.tag == tag && is_it(place.slot) {
                 return Some((at, place.slot));
             }
