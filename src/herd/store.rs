@@ -242,7 +242,8 @@ impl Store {
         server_time < self.horizon
     }
 
-    /// The slot of a client, or where the index would put it.
+    /// The slot of a client, or where the index would put it. In line, so that its answer stays in registers,
+    /// and whoever goes on to the record has its address already.
     #[inline]
     fn find(&self, client: &[u8]) -> Result<u32, Vacancy> {
         self.index.find(self.hash(client), |slot| is_at(&self.kept, slot, client))

@@ -132,6 +132,13 @@ fn a_client_beyond_the_limit_is_not_taken_in_and_one_forgotten_makes_room() {
 }
 
 #[test]
+fn no_store_takes_in_more_clients_than_the_places_of_its_log_can_tell_apart() {
+    let store = Store::new(usize::MAX);
+    assert_eq!(store.max_clients, CLIENTS_MAX);
+    assert!(CLIENTS_MAX / 3 * 8 + 1_000_000 < Place::MAX as usize);
+}
+
+#[test]
 fn what_is_due_is_forgotten_at_once_and_does_not_come_back() {
     let mut store = store(&[heard_at(1, 10), heard_at(2, 20), heard_at(3, 30)]);
     store.forget_before(seconds(20));
