@@ -1,8 +1,10 @@
 //! The order in which clients changed: a list of numbered changes that cursors walk along.
 //!
 //! Each change to the store is appended with the next number. An entry is live as long as its client
-//! has not changed again; a dead one is passed over and swept out in time. It never sees a record:
-//! the [`store`](super::store), its only caller, says which entries are live.
+//! has not changed again; a dead one is passed over and swept out in time. It never sees a record: the
+//! [`store`](super::store), its only caller, keeps with each the place of its entry here.
+
+use std::hint::black_box;
 
 /// How many more entries than twice the live ones may stand in the log before a sweep begins.
 ///
@@ -12,22 +14,26 @@ pub(super) const SLACK_ENTRIES: usize = 1024;
 /// How many entries a step of a sweep looks at.
 ///
 /// The sweep of a million clients would stop the loop for tens of milliseconds if it were done at
-/// once; a step takes a few microseconds. Whether an entry is live is asked of a place in memory that
-/// is in no cache then, and in a run of many the processor waits for several at a time.
+/// once; a step takes a few microseconds. The records of the live ones are in no cache then, and in a
+/// run of many the processor waits for several at a time.
 const SWEEP_STEP_ENTRIES: usize = 256;
 
 /// How many changes lie between two steps of a sweep: it only has to be faster than the log grows.
-const SWEEP_STEP_CHANGES: usize = SWEEP_STEP_ENTRIES / 4;
+const SWEEP_STEP_CHANGES: u64 = SWEEP_STEP_ENTRIES as u64 / 4;
 
 /// How many places beyond four times what it holds a list may keep before it gives memory back.
 const SPARE_PLACES: usize = 1024;
 
-/// A change: its number, and the slot of the store where its client stands.
+/// A change: its number, and the slot of the store where its client stands, `None` when it is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub number: u64,
-    pub slot: u32,
+    pub slot: Option<u32>,
 }
+
+/// Where an entry stands, counted from the front of the log. With at most
+/// [`CLIENTS_MAX`](super::store::CLIENTS_MAX) live entries, this is wide enough.
+pub(super) type Place = u32;
 
 /// The changes in order, numbered from 1.
 ///
@@ -41,8 +47,6 @@ pub(super) struct ChangeLog {
     kept: usize,
     /// How many entries the sweep has seen.
     seen: usize,
-    /// How many changes there were since the last step of a sweep.
-    since_step: usize,
     /// The number of the newest change; 0 before the first.
     last: u64,
 }
@@ -58,53 +62,61 @@ impl ChangeLog {
         self.last
     }
 
-    /// Appends a change of the client in `slot` and gives its number.
-    pub fn append(&mut self, slot: u32) -> u64 {
+    /// Appends a change of the client in `slot` and gives the entry's place.
+    pub fn append(&mut self, slot: u32) -> Place {
+        let place = place_at(self.entries.len());
         self.last += 1;
-        self.entries.push(Entry { number: self.last, slot });
-        self.last
+        self.entries.push(Entry { number: self.last, slot: Some(slot) });
+        place
     }
 
-    /// The client of the change with this number has moved to another slot.
-    pub fn relocate(&mut self, number: u64, slot: u32) {
-        let gap = self.kept..self.seen;
-        // The unseen part is searched first: it is all there is, except during a sweep.
-        for (start, end) in [(gap.end, self.entries.len()), (0, gap.start)] {
-            let part = self.entries.get_mut(start..end).unwrap_or_default();
-            let place = part.partition_point(|entry| entry.number < number);
-            if let Some(entry) = part.get_mut(place).filter(|entry| entry.number == number) {
-                entry.slot = slot;
-                return;
-            }
+    /// The client of the entry at this place is in another slot now, or has changed again: in none.
+    pub fn set_slot(&mut self, place: Place, slot: Option<u32>) {
+        if let Some(entry) = self.entries.get_mut(place as usize) {
+            entry.slot = slot;
         }
     }
 
-    /// Does its share of the sweeping, to be called after each [`append`](Self::append) and whenever a
-    /// client is forgotten: with `live` live entries, the log stays below about 8/3 of that.
-    pub fn sweep(&mut self, live: usize, is_live: impl Fn(Entry) -> bool) {
-        self.since_step += 1;
-        if self.since_step >= SWEEP_STEP_CHANGES {
-            self.since_step = 0;
-            self.sweep_step(live, is_live);
+    /// Asks memory for the entry at this place.
+    pub fn touch(&self, place: Place) {
+        black_box(self.entries.get(place as usize).copied());
+    }
+
+    /// Does its share of the sweeping, to be called after each [`append`](Self::append): with `live` live
+    /// entries, the log stays below about 8/3 of that. `moved` is told the slot of each entry that gets
+    /// a new place, and the place.
+    pub fn sweep(&mut self, live: usize, moved: impl FnMut(u32, Place)) {
+        if self.last.is_multiple_of(SWEEP_STEP_CHANGES) {
+            self.sweep_step(live, moved);
         }
     }
 
-    fn sweep_step(&mut self, live: usize, is_live: impl Fn(Entry) -> bool) {
+    /// The same for entries that died without a change: to be called when so many clients are forgotten.
+    pub fn sweep_forgotten(
+        &mut self,
+        forgotten: usize,
+        live: usize,
+        mut moved: impl FnMut(u32, Place),
+    ) {
+        for _ in 0..(forgotten as u64).div_ceil(SWEEP_STEP_CHANGES) {
+            self.sweep_step(live, &mut moved);
+        }
+    }
+
+    #[cold]
+    fn sweep_step(&mut self, live: usize, mut moved: impl FnMut(u32, Place)) {
         if self.entries.len() <= 2 * live + SLACK_ENTRIES {
             return;
         }
-        let entries = self.entries.as_mut_slice();
-        let (mut kept, end) = (self.kept, entries.len().min(self.seen + SWEEP_STEP_ENTRIES));
+        let end = self.entries.len().min(self.seen + SWEEP_STEP_ENTRIES);
         for place in self.seen..end {
-            let Some(&entry) = entries.get(place) else { break };
-            // Written whether it lives or not: a branch here is guessed wrong half of the time, and the
-            // processor would wait for each answer before it asks for the next.
-            if let Some(place) = entries.get_mut(kept) {
+            let Some(&entry) = self.entries.get(place) else { break };
+            if let (Some(slot), Some(place)) = (entry.slot, self.entries.get_mut(self.kept)) {
                 *place = entry;
+                moved(slot, place_at(self.kept));
+                self.kept += 1;
             }
-            kept += usize::from(is_live(entry));
         }
-        self.kept = kept;
         self.seen = end;
         if self.seen == self.entries.len() {
             self.entries.truncate(self.kept);
@@ -139,6 +151,12 @@ impl ChangeLog {
     }
 }
 
+/// The index as a place: with at most `CLIENTS_MAX` clients, the log is shorter than 2^32 entries.
+#[expect(clippy::cast_possible_truncation, reason = "the store has a bound")]
+fn place_at(index: usize) -> Place {
+    index as Place
+}
+
 /// Gives memory back when a list has become much shorter than it was.
 fn give_back<T>(list: &mut Vec<T>) {
     if list.capacity() > 4 * list.len() + SPARE_PLACES {
@@ -152,26 +170,30 @@ mod tests {
 
     use super::*;
 
-    /// What the store does with the log: by slot, the number of its last change.
+    /// What the store does with the log: by slot, the place of its last change, and for the test its
+    /// number.
     #[derive(Default)]
     struct Slots {
         log: ChangeLog,
+        places: Vec<Place>,
         numbers: Vec<u64>,
     }
 
     impl Slots {
         fn change(&mut self, slot: usize) {
             if slot == self.numbers.len() {
+                self.places.push(Place::MAX);
                 self.numbers.push(0);
             }
-            self.numbers[slot] = self.log.append(u32::try_from(slot).unwrap());
-            let numbers = &self.numbers;
-            self.log.sweep(numbers.len(), |entry| numbers[entry.slot as usize] == entry.number);
+            self.log.set_slot(self.places[slot], None);
+            self.places[slot] = self.log.append(u32::try_from(slot).unwrap());
+            self.numbers[slot] = self.log.last();
+            let places = &mut self.places;
+            self.log.sweep(places.len(), |slot, place| places[slot as usize] = place);
         }
 
         fn live_after(&self, number: u64) -> Vec<u32> {
-            let live = |entry: &Entry| self.numbers[entry.slot as usize] == entry.number;
-            self.log.after(number).filter(live).map(|entry| entry.slot).collect()
+            self.log.after(number).filter_map(|entry| entry.slot).collect()
         }
 
         /// The same by a different way: all slots, sorted by their last change.
@@ -187,8 +209,8 @@ mod tests {
     fn numbers_begin_at_one_and_a_cursor_sees_what_is_above_it() {
         let mut log = ChangeLog::default();
         assert_eq!(log.last(), 0);
-        assert_eq!((log.append(7), log.append(8), log.last()), (1, 2, 2));
-        assert_eq!(log.after(1).collect::<Vec<_>>(), [Entry { number: 2, slot: 8 }]);
+        assert_eq!((log.append(7), log.append(8), log.last()), (0, 1, 2));
+        assert_eq!(log.after(1).collect::<Vec<_>>(), [Entry { number: 2, slot: Some(8) }]);
         assert_eq!([0, 1, 2, 9].map(|cursor| log.count_after(cursor)), [2, 1, 0, 0]);
     }
 
@@ -202,8 +224,9 @@ mod tests {
                 longest = longest.max(slots.log.entries.len());
             }
             let bound = 2 * clients + SLACK_ENTRIES;
-            let meanwhile = bound / (SWEEP_STEP_ENTRIES / SWEEP_STEP_CHANGES - 1);
-            assert!(longest <= bound + meanwhile + 2 * SWEEP_STEP_CHANGES, "{longest}");
+            let changes = usize::try_from(SWEEP_STEP_CHANGES).unwrap();
+            let meanwhile = bound / (SWEEP_STEP_ENTRIES / changes - 1);
+            assert!(longest <= bound + meanwhile + 2 * changes, "{longest}");
             assert_eq!(slots.live_after(0), slots.expected_after(0));
         }
     }
@@ -212,10 +235,13 @@ mod tests {
     fn memory_comes_back_when_most_are_dead() {
         let mut log = ChangeLog::default();
         for slot in 0..100_000 {
-            log.append(slot);
+            let place = log.append(slot);
+            log.set_slot(place, Some(slot).filter(|slot| *slot == 7));
         }
-        (0..100_000).for_each(|_| log.sweep(1, |entry| entry.slot == 7));
-        assert_eq!(log.after(0).filter(|entry| entry.slot == 7).count(), 1);
+        let mut places = vec![];
+        log.sweep_forgotten(99_999, 1, |slot, place| places.push((slot, place)));
+        assert_eq!(places, [(7, 0)]);
+        assert_eq!(log.after(0).filter_map(|entry| entry.slot).collect::<Vec<_>>(), [7]);
         assert!(log.len() <= SLACK_ENTRIES + 2, "{}", log.len());
         assert!(log.entries.capacity() <= SPARE_PLACES + 8, "{}", log.entries.capacity());
     }

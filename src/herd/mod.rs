@@ -87,11 +87,11 @@ impl Herd {
         let [line @ .., _lf] = out.get(start..).unwrap_or_default() else {
             return Ok(Merged::Kept);
         };
-        let server_end = self.at_start.len() - SHORT_DIFFERENCE_BYTES - 1;
-        let layout = Layout::of(line, server_end, said.client, said.location_text, said.time_text);
+        let layout = Layout::of(line, said.client, said.location_text, said.time_text);
         // Lines are bounded far below what a layout can tell, so there always is one.
         let merged = layout.map_or(Merged::Kept, |layout| {
-            self.store.report(Record { line, layout, client_time: said.time, server_time })
+            let record = Record { line, layout, client_time: said.time, server_time };
+            self.store.report(said.client, record)
         });
         if merged == Merged::Full {
             out.truncate(start);

@@ -15,37 +15,33 @@ use crate::wire::time::Nanos;
 /// [`PEER_LINE_MAX_BYTES`](crate::wire::peer::PEER_LINE_MAX_BYTES), and a million of these are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    server_end: u16,
     client_start: u16,
     client_end: u16,
     location_end: u16,
 }
 
 /// Where the name of the server begins in every AT line: after `AT `.
-const SERVER_START: u16 = 3;
+const SERVER_START: usize = 3;
 
 impl Layout {
-    /// The layout of a line whose server's name ends there, and whose last fields have these lengths and
-    /// are one space apart.
+    /// The layout of a line whose last fields have these lengths and are one space apart.
     ///
     /// `None` when the lengths do not fit the line, or the line does not fit sixteen bits.
-    pub fn of(
-        line: &[u8],
-        server_end: usize,
-        client: &[u8],
-        location: &[u8],
-        time: &[u8],
-    ) -> Option<Layout> {
+    pub fn of(line: &[u8], client: &[u8], location: &[u8], time: &[u8]) -> Option<Layout> {
         // From the end, since the difference in the middle is the one field without a text here.
         let location_end = line.len().checked_sub(time.len() + 1)?;
         let client_end = location_end.checked_sub(location.len() + 1)?;
         let client_start = client_end.checked_sub(client.len())?;
         Some(Layout {
-            server_end: u16::try_from(server_end).ok()?,
             client_start: u16::try_from(client_start).ok()?,
             client_end: u16::try_from(client_end).ok()?,
             location_end: u16::try_from(location_end).ok()?,
         })
+    }
+
+    /// The client in a line of this layout.
+    pub fn client(self, line: &[u8]) -> &[u8] {
+        span(line, self.client_start, self.client_end)
     }
 }
 
@@ -67,24 +63,25 @@ impl<'a> Record<'a> {
     ///
     /// `None` only when `at` is of another line, or the line is longer than 65,535 bytes.
     pub fn new(line: &'a [u8], at: &AtLine<'_>) -> Option<Record<'a>> {
-        let server_end = usize::from(SERVER_START) + at.server.len();
-        let layout = Layout::of(line, server_end, at.client, at.location_text, at.time_text)?;
+        let layout = Layout::of(line, at.client, at.location_text, at.time_text)?;
         Some(Record { line, layout, client_time: at.time, server_time: at.server_time() })
     }
 
     /// The client: any bytes without white space.
     pub fn client(&self) -> &'a [u8] {
-        self.span(self.layout.client_start, self.layout.client_end)
+        self.layout.client(self.line)
     }
 
     /// The place as the client wrote it, in ISO 6709.
     pub fn location(&self) -> &'a [u8] {
-        self.span(self.layout.client_end.saturating_add(1), self.layout.location_end)
+        span(self.line, self.layout.client_end.saturating_add(1), self.layout.location_end)
     }
 
     /// The name of the server that heard the client.
     pub fn server(&self) -> &'a [u8] {
-        self.span(SERVER_START, self.layout.server_end)
+        // Asked for nearly never, unlike the other fields: so its end is looked for, and not kept.
+        let from = self.line.get(SERVER_START..).unwrap_or_default();
+        from.split(|byte| *byte == b' ').next().unwrap_or_default()
     }
 
     /// Whether this record takes the place of `held`, a record of the same client.
@@ -99,10 +96,10 @@ impl<'a> Record<'a> {
         });
         order == Ordering::Greater
     }
+}
 
-    fn span(&self, start: u16, end: u16) -> &'a [u8] {
-        self.line.get(usize::from(start)..usize::from(end)).unwrap_or_default()
-    }
+fn span(line: &[u8], start: u16, end: u16) -> &[u8] {
+    line.get(usize::from(start)..usize::from(end)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,22 +6,24 @@
 //! are plain numbers. A client costs 100 to 200 bytes beside its line, and an update of one that is known
 //! allocates nothing.
 
+mod chunks;
 mod index;
 mod kept;
-mod slots;
 
 use std::hash::{self, BuildHasher, Hasher};
-use std::hint::black_box;
 
 use ahash::RandomState;
 
-use super::change_log::{ChangeLog, Entry};
+use super::change_log::{ChangeLog, Place};
 use super::links::NeighbourId;
 use super::record::Record;
 use crate::wire::time::Nanos;
-use index::{FREE, Index, Vacancy};
+use chunks::Chunks;
+use index::{Index, Vacancy};
 use kept::Kept;
-use slots::Slots;
+
+/// More clients than these no store takes in: they would need more than a hundred gigabytes.
+pub(super) const CLIENTS_MAX: usize = 1 << 30;
 
 /// How many clients no longer fit the cache that one core has to itself, a megabyte or two.
 const LARGE_CLIENTS: usize = 8192;
@@ -56,10 +58,7 @@ pub struct Change<'a> {
 /// All records, by client and by order of change.
 #[derive(Debug)]
 pub struct Store {
-    kept: Slots<Kept>,
-    /// By slot, the number of the change that brought the record: the log's entry with this number is
-    /// the live one. Apart from the records, since the log's sweep asks for these alone, at random.
-    newest: Slots<u64>,
+    kept: Chunks<Kept>,
     index: Index,
     /// Keyed at random, so that nobody can choose clients that all fall together: `ahash` is made so
     /// that who does not know the key finds no collisions, not even of a part of the hash. It is no
@@ -77,15 +76,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Nothing yet, and never more than `max_clients`.
+    /// Nothing yet, and never more than `max_clients`, nor than [`CLIENTS_MAX`].
     pub fn new(max_clients: usize) -> Store {
         Store {
-            kept: Slots::new(),
-            newest: Slots::new(),
+            kept: Chunks::new(),
             index: Index::default(),
             hasher: random_hasher(),
             log: ChangeLog::default(),
-            max_clients,
+            max_clients: max_clients.min(CLIENTS_MAX),
             horizon: Nanos::MIN,
             swept: 0,
             line_bytes: 0,
@@ -109,19 +107,19 @@ impl Store {
 
     /// The record of a client.
     pub fn get(&self, client: &[u8]) -> Option<Record<'_>> {
-        let record = self.kept.get(self.find(client).ok()? as usize)?.record();
-        (!self.is_due(&record)).then_some(record)
+        let kept = self.kept.get(self.find(client).ok()? as usize)?;
+        (!self.is_due(kept.server_time())).then(|| kept.record())
     }
 
     /// Takes in a record if it is greater than the one held of its client.
     ///
     /// Merging is commutative, associative and idempotent.
     pub fn merge(&mut self, record: Record<'_>, learned_from: Option<NeighbourId>) -> Merged {
-        if self.is_due(&record) {
+        if self.is_due(record.server_time) {
             return Merged::TooOld;
         }
         let found = self.find(record.client());
-        self.put(found, record, learned_from, |held| record.wins_over(held))
+        self.put(found, record, learned_from, |held| record.wins_over(&held.record()))
     }
 
     /// [`merge`](Self::merge) for a line whose record is not read yet, and need not be if the line is
@@ -140,19 +138,20 @@ impl Store {
             return Some(Merged::Kept);
         }
         let record = read()?;
-        if self.is_due(&record) {
+        if self.is_due(record.server_time) {
             return Some(Merged::TooOld);
         }
-        Some(self.put(found, record, learned_from, |held| record.wins_over(held)))
+        Some(self.put(found, record, learned_from, |held| record.wins_over(&held.record())))
     }
 
-    /// Takes in what a client of this server says itself, if its time is later than the one held.
+    /// Takes in what `client`, one of this server's, says itself, if its time is later than the one held.
+    /// The client is the record's, which whoever has composed it knows without looking.
     ///
     /// Not the full order of records: a repeat that happens to reach a server whose clock is behind
     /// would win by it, and travel. A repeated report is answered but changes nothing.
-    pub fn report(&mut self, record: Record<'_>) -> Merged {
-        let found = self.find(record.client());
-        self.put(found, record, None, |held| record.client_time > held.client_time)
+    pub fn report(&mut self, client: &[u8], record: Record<'_>) -> Merged {
+        let found = self.find(client);
+        self.put(found, record, None, |held| record.client_time > held.client_time())
     }
 
     /// Asks memory for what merges of these clients' records will need, and changes nothing.
@@ -168,12 +167,9 @@ impl Store {
             }
             hashes.iter().flatten().for_each(|hash| self.index.touch(*hash));
             let slots = hashes.map(|hash| self.index.guess(hash?));
-            for slot in slots.into_iter().flatten() {
-                black_box(self.newest.get(slot as usize).copied());
-                if let Some(kept) = self.kept.get(slot as usize) {
-                    kept.touch();
-                }
-            }
+            let kept = slots.map(|slot| self.kept.get(slot? as usize));
+            kept.iter().flatten().for_each(|kept| kept.touch());
+            kept.iter().flatten().for_each(|kept| self.log.touch(kept.place));
             if hashes.last().is_none_or(Option::is_none) {
                 return;
             }
@@ -196,11 +192,11 @@ impl Store {
     /// reader that counts its steps has a bound on its work, however many of those lie in between.
     pub fn changes_after(&self, cursor: u64) -> impl Iterator<Item = (u64, Option<Change<'_>>)> {
         self.log.after(cursor).map(|entry| {
-            let kept = is_live(&self.newest, entry).then(|| self.kept.get(entry.slot as usize));
-            let change = kept
-                .flatten()
-                .map(|kept| Change { record: kept.record(), learned_from: kept.learned_from });
-            (entry.number, change.filter(|change| !self.is_due(&change.record)))
+            let kept = entry.slot.and_then(|slot| self.kept.get(slot as usize));
+            let known = kept.filter(|kept| !self.is_due(kept.server_time()));
+            let change = known
+                .map(|kept| Change { record: kept.record(), learned_from: kept.learned_from() });
+            (entry.number, change)
         })
     }
 
@@ -231,19 +227,24 @@ impl Store {
             }
             match self.kept.get(self.swept) {
                 // The last record moves to this place, and is the next to be looked at.
-                Some(kept) if self.is_due(&kept.record()) => self.remove(self.swept),
+                Some(kept) if self.is_due(kept.server_time()) => self.remove(self.swept),
                 Some(_) => self.swept += 1,
                 None => break,
             }
         }
-        before - self.kept.len()
+        let forgotten = before - self.kept.len();
+        let (live, kept) = (self.kept.len(), &mut self.kept);
+        self.log.sweep_forgotten(forgotten, live, |slot, place| note_place(kept, slot, place));
+        forgotten
     }
 
-    fn is_due(&self, record: &Record<'_>) -> bool {
-        record.server_time < self.horizon
+    fn is_due(&self, server_time: Nanos) -> bool {
+        server_time < self.horizon
     }
 
-    /// The slot of a client, or where the index would put it.
+    /// The slot of a client, or where the index would put it. In line, so that its answer stays in registers,
+    /// and whoever goes on to the record has its address already.
+    #[inline]
     fn find(&self, client: &[u8]) -> Result<u32, Vacancy> {
         self.index.find(self.hash(client), |slot| is_at(&self.kept, slot, client))
     }
@@ -254,62 +255,48 @@ impl Store {
         found: Result<u32, Vacancy>,
         record: Record<'_>,
         learned_from: Option<NeighbourId>,
-        wins_over: impl FnOnce(&Record<'_>) -> bool,
+        wins_over: impl FnOnce(&Kept) -> bool,
     ) -> Merged {
-        let (slot, merged) = match found {
+        let merged = match found {
             Ok(slot) => {
                 let Some(kept) = self.kept.get_mut(slot as usize) else { return Merged::Kept };
-                let held = kept.record();
                 // One that is due loses to any: whether it is swept yet must make no difference.
-                if held.server_time >= self.horizon && !wins_over(&held) {
+                if !wins_over(kept) && kept.server_time() >= self.horizon {
                     return Merged::Kept;
                 }
-                self.line_bytes -= held.line.len();
-                kept.replace(&record, learned_from);
-                (slot, Merged::Changed)
+                self.line_bytes -= kept.line_length();
+                self.log.set_slot(kept.place, None);
+                kept.replace(&record, learned_from, self.log.append(slot));
+                Merged::Changed
             }
             Err(vacancy) => {
                 let room = self.kept.len() < self.max_clients;
                 let slot = u32::try_from(self.kept.len()).ok();
-                let Some(slot) = slot.filter(|slot| room && *slot != FREE) else {
-                    return Merged::Full;
-                };
+                let Some(slot) = slot.filter(|_| room) else { return Merged::Full };
                 self.index.insert(vacancy, slot);
-                self.kept.push(Kept::new(&record, learned_from));
-                self.newest.push(0);
-                (slot, Merged::New)
+                self.kept.push(Kept::new(&record, learned_from, self.log.append(slot)));
+                Merged::New
             }
         };
         self.line_bytes += record.line.len();
-        let number = self.log.append(slot);
-        if let Some(newest) = self.newest.get_mut(slot as usize) {
-            *newest = number;
-        }
-        self.sweep_log();
+        let (live, kept) = (self.kept.len(), &mut self.kept);
+        self.log.sweep(live, |slot, place| note_place(kept, slot, place));
         merged
     }
 
     /// Gives up the record in a slot; the last one takes its place, so that there are no holes.
     fn remove(&mut self, slot: usize) {
         let (Some(kept), Ok(place)) = (self.kept.get(slot), u32::try_from(slot)) else { return };
-        let hash = self.hash(kept.record().client());
-        self.line_bytes -= kept.record().line.len();
+        let hash = self.hash(kept.client());
+        self.line_bytes -= kept.line_length();
+        self.log.set_slot(kept.place, None);
         self.index.remove(hash, place);
         self.kept.swap_remove(slot);
-        self.newest.swap_remove(slot);
         // Where the moved record stood is now beyond the end.
-        if let (Some(moved), Some(newest), Ok(from)) =
-            (self.kept.get(slot), self.newest.get(slot), u32::try_from(self.kept.len()))
-        {
-            self.index.relocate(self.hash(moved.record().client()), from, place);
-            self.log.relocate(*newest, place);
+        if let (Some(moved), Ok(from)) = (self.kept.get(slot), u32::try_from(self.kept.len())) {
+            self.index.relocate(self.hash(moved.client()), from, place);
+            self.log.set_slot(moved.place, Some(place));
         }
-        self.sweep_log();
-    }
-
-    fn sweep_log(&mut self) {
-        let newest = &self.newest;
-        self.log.sweep(newest.len(), |entry| is_live(newest, entry));
     }
 
     /// The bytes alone: their number adds nothing to the hash of a whole key.
@@ -327,14 +314,16 @@ fn random_hasher() -> RandomState {
     RandomState::with_seeds(a, b, c, d)
 }
 
-/// Whether the record in a slot is that of `client`.
-fn is_at(kept: &Slots<Kept>, slot: u32, client: &[u8]) -> bool {
-    kept.get(slot as usize).is_some_and(|kept| kept.record().client() == client)
+/// The log's entry of the client in a slot has a new place.
+fn note_place(kept: &mut Chunks<Kept>, slot: u32, place: Place) {
+    if let Some(kept) = kept.get_mut(slot as usize) {
+        kept.place = place;
+    }
 }
 
-/// Whether an entry of the log is the newest of its client.
-fn is_live(newest: &Slots<u64>, Entry { number, slot }: Entry) -> bool {
-    newest.get(slot as usize) == Some(&number)
+/// Whether the record in a slot is that of `client`.
+fn is_at(kept: &Chunks<Kept>, slot: u32, client: &[u8]) -> bool {
+    kept.get(slot as usize).is_some_and(|kept| kept.is_of(client))
 }
 
 #[cfg(test)]

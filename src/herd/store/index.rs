@@ -35,6 +35,7 @@ impl Default for Index {
 
 impl Index {
     /// The slot of the client with this hash that `is_it` recognizes, or where to put it.
+    #[inline]
     pub fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Result<u32, Vacancy> {
         let (table, tag) = parts(hash);
         let found = self.tables.get(table).and_then(|table| table.find(tag, is_it));
@@ -91,7 +92,7 @@ fn parts(hash: u64) -> (usize, u32) {
 }
 
 /// The slot that is none: a place where nothing stands.
-pub(super) const FREE: u32 = u32::MAX;
+const FREE: u32 = u32::MAX;
 
 /// A slot, and the half of its client's hash that is its order in the table.
 #[derive(Clone, Copy, Debug)]
@@ -114,10 +115,14 @@ struct Table {
 
 impl Table {
     /// Where the slot stands that has this tag and that `is_it` recognizes.
+    #[inline]
     fn find(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
         let mut at = self.home(tag);
         loop {
-            let place = self.places.get(at).filter(|place| place.slot != FREE)?;
+            let &place = self.places.get(at)?;
+            if place.slot == FREE {
+                return None;
+            }
             if place.tag == tag && is_it(place.slot) {
                 return Some((at, place.slot));
             }

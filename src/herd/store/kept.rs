@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 
+use super::super::change_log::Place;
 use super::super::links::NeighbourId;
 use super::super::record::{Layout, Record};
 use crate::wire::time::Nanos;
@@ -24,7 +25,10 @@ pub(super) struct Kept {
     client_time_high: i16,
     server_time_high: i16,
     layout: Layout,
-    pub learned_from: Option<NeighbourId>,
+    /// The neighbour's number, or [`NOBODY`]: an `Option` of it would take twice the room.
+    learned_from: u16,
+    /// Where the change that brought the record stands in the log.
+    pub place: Place,
 }
 
 #[derive(Debug)]
@@ -33,11 +37,14 @@ enum Line {
     Long(Box<[u8]>),
 }
 
+/// The number of no neighbour: there are fewer.
+const NOBODY: u16 = u16::MAX;
+
 /// The lower 64 bits of a time, which needs 71: twelve digits of seconds, and nine of nanoseconds.
 type Low = u64;
 
 impl Kept {
-    pub fn new(record: &Record<'_>, learned_from: Option<NeighbourId>) -> Kept {
+    pub fn new(record: &Record<'_>, learned_from: Option<NeighbourId>, place: Place) -> Kept {
         let (client_time, client_time_high) = split(record.client_time);
         let (server_time, server_time_high) = split(record.server_time);
         let (line, layout) = (Line::new(record.line), record.layout);
@@ -48,7 +55,8 @@ impl Kept {
             client_time_high,
             server_time_high,
             layout,
-            learned_from,
+            learned_from: number(learned_from),
+            place,
         }
     }
 
@@ -56,27 +64,66 @@ impl Kept {
         self.line.bytes()
     }
 
+    pub fn line_length(&self) -> usize {
+        match &self.line {
+            Line::Inline { length, .. } => usize::from(*length),
+            Line::Long(bytes) => bytes.len(),
+        }
+    }
+
+    pub fn client(&self) -> &[u8] {
+        self.layout.client(self.line.bytes())
+    }
+
+    /// Whether this is the record of that client: cheaper than to compare [`client`](Self::client), for which
+    /// the line is made out first.
+    pub fn is_of(&self, client: &[u8]) -> bool {
+        match &self.line {
+            Line::Inline { bytes, .. } => self.layout.client(bytes) == client,
+            Line::Long(bytes) => self.layout.client(bytes) == client,
+        }
+    }
+
+    pub fn client_time(&self) -> Nanos {
+        join(self.client_time, self.client_time_high)
+    }
+
+    pub fn server_time(&self) -> Nanos {
+        join(self.server_time, self.server_time_high)
+    }
+
     /// Asks memory for both cache lines.
     pub fn touch(&self) {
         black_box((self.line.bytes().first(), self.client_time));
+    }
+
+    pub fn learned_from(&self) -> Option<NeighbourId> {
+        (self.learned_from != NOBODY).then_some(NeighbourId(self.learned_from))
     }
 
     pub fn record(&self) -> Record<'_> {
         Record {
             line: self.line.bytes(),
             layout: self.layout,
-            client_time: join(self.client_time, self.client_time_high),
-            server_time: join(self.server_time, self.server_time_high),
+            client_time: self.client_time(),
+            server_time: self.server_time(),
         }
     }
 
     /// The record gives way to another one of its client.
-    pub fn replace(&mut self, record: &Record<'_>, learned_from: Option<NeighbourId>) {
+    #[inline]
+    pub fn replace(
+        &mut self,
+        record: &Record<'_>,
+        learned_from: Option<NeighbourId>,
+        place: Place,
+    ) {
         self.line.replace(record.line);
         (self.client_time, self.client_time_high) = split(record.client_time);
         (self.server_time, self.server_time_high) = split(record.server_time);
         self.layout = record.layout;
-        self.learned_from = learned_from;
+        self.learned_from = number(learned_from);
+        self.place = place;
     }
 }
 
@@ -93,21 +140,24 @@ impl Line {
     }
 
     /// In place wherever it fits: a client's lines are nearly always of one length.
+    #[inline]
     fn replace(&mut self, line: &[u8]) {
-        match self {
-            Line::Inline { length, bytes } => {
-                if let (Ok(now), Some(place)) =
-                    (u8::try_from(line.len()), bytes.get_mut(..line.len()))
-                {
-                    place.copy_from_slice(line);
-                    *length = now;
-                    return;
-                }
-            }
-            Line::Long(held) if held.len() == line.len() => return held.copy_from_slice(line),
-            Line::Long(_) => {}
+        if let Line::Inline { length, bytes } = self
+            && let (Ok(now), Some(place)) = (u8::try_from(line.len()), bytes.get_mut(..line.len()))
+        {
+            place.copy_from_slice(line);
+            *length = now;
+        } else {
+            self.replace_long(line);
         }
-        *self = Line::new(line);
+    }
+
+    #[cold]
+    fn replace_long(&mut self, line: &[u8]) {
+        match self {
+            Line::Long(held) if held.len() == line.len() => held.copy_from_slice(line),
+            _ => *self = Line::new(line),
+        }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -116,6 +166,10 @@ impl Line {
             Line::Long(bytes) => bytes,
         }
     }
+}
+
+fn number(neighbour: Option<NeighbourId>) -> u16 {
+    neighbour.map_or(NOBODY, |NeighbourId(number)| number)
 }
 
 /// A time in two parts. Times come from lines, whose digits are bounded far below what fits.
@@ -158,10 +212,12 @@ mod tests {
         let records: Vec<_> = lines.into_iter().map(|line| record(line.leak())).collect();
         for first in &records {
             for second in &records {
-                let mut kept = Kept::new(first, None);
-                assert_eq!((kept.record(), kept.learned_from), (*first, None));
-                kept.replace(second, Some(NeighbourId(7)));
-                assert_eq!((kept.record(), kept.learned_from), (*second, Some(NeighbourId(7))));
+                let mut kept = Kept::new(first, None, 0);
+                assert_eq!((kept.record(), kept.learned_from()), (*first, None));
+                kept.replace(second, Some(NeighbourId(7)), 1);
+                assert_eq!((kept.record(), kept.learned_from()), (*second, Some(NeighbourId(7))));
+                assert_eq!((kept.client(), kept.place), (second.client(), 1));
+                assert!(kept.is_of(second.client()) && !kept.is_of(b"K"));
             }
         }
     }

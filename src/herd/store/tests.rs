@@ -18,6 +18,10 @@ fn store(lines: &[String]) -> Store {
     store
 }
 
+fn report(store: &mut Store, record: Record<'_>) -> Merged {
+    store.report(record.client(), record)
+}
+
 /// Every record held, sorted by line.
 fn held(store: &Store) -> Vec<String> {
     let changes = store.changes_after(0).filter_map(|(_, change)| change);
@@ -59,8 +63,8 @@ fn a_report_wins_only_by_a_later_client_time() {
     store.merge(record("AT B +5.000000000 k +1+1 7"), None);
     let earlier_server_time = record("AT A +1.000000000 k +1+1 7");
     assert!(earlier_server_time.wins_over(&store.get(b"k").unwrap()));
-    assert_eq!(store.report(earlier_server_time), Merged::Kept);
-    assert_eq!(store.report(record("AT A +9.000000000 k +1+1 7.000000001")), Merged::Changed);
+    assert_eq!(report(&mut store, earlier_server_time), Merged::Kept);
+    assert_eq!(report(&mut store, record("AT A +9.000000000 k +1+1 7.000000001")), Merged::Changed);
 }
 
 #[test]
@@ -81,7 +85,7 @@ fn a_cursor_sees_each_client_once_and_in_the_order_of_changes() {
 #[test]
 fn a_record_and_its_places_in_index_and_log_are_small() {
     assert!(size_of::<Kept>() <= 128);
-    assert!(size_of::<Entry>() <= 16);
+    assert!(size_of::<super::super::change_log::Entry>() <= 16);
 }
 
 #[test]
@@ -119,12 +123,19 @@ fn a_client_beyond_the_limit_is_not_taken_in_and_one_forgotten_makes_room() {
     assert_eq!(store.merge(record(&heard_at(1, 10)), None), Merged::New);
     assert_eq!(store.merge(record(&heard_at(2, 20)), None), Merged::New);
     assert_eq!(store.merge(record(&heard_at(3, 30)), None), Merged::Full);
-    assert_eq!(store.report(record(&heard_at(3, 30))), Merged::Full);
+    assert_eq!(report(&mut store, record(&heard_at(3, 30))), Merged::Full);
     assert_eq!(store.merge(record(&heard_at(1, 11)), None), Merged::Changed);
     assert_eq!((store.len(), store.last_change()), (2, 3));
     store.forget_before(seconds(15));
     assert_eq!(store.sweep(9), 1);
     assert_eq!(store.merge(record(&heard_at(3, 30)), None), Merged::New);
+}
+
+#[test]
+fn no_store_takes_in_more_clients_than_the_places_of_its_log_can_tell_apart() {
+    let store = Store::new(usize::MAX);
+    assert_eq!(store.max_clients, CLIENTS_MAX);
+    assert!(CLIENTS_MAX / 3 * 8 + 1_000_000 < Place::MAX as usize);
 }
 
 #[test]
@@ -155,7 +166,7 @@ fn a_record_that_is_due_loses_to_any_that_is_not_swept_or_not() {
             assert_eq!(store.sweep(1), 1);
         }
         let merged = if sweep { Merged::New } else { Merged::Changed };
-        assert_eq!(store.report(lesser), merged);
+        assert_eq!(report(&mut store, lesser), merged);
         assert_eq!(store.get(b"k").unwrap().line, lesser.line);
     }
 }

@@ -10,15 +10,15 @@ const CHUNK_ITEMS: usize = 4096;
 
 /// The items by slot, which counts from 0 and has no holes.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(super) struct Chunks<T> {
     /// All but the last are full.
     chunks: Vec<Vec<T>>,
     len: usize,
 }
 
-impl<T> Slots<T> {
-    pub fn new() -> Slots<T> {
-        Slots { chunks: Vec::new(), len: 0 }
+impl<T> Chunks<T> {
+    pub fn new() -> Chunks<T> {
+        Chunks { chunks: Vec::new(), len: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -75,30 +75,30 @@ mod tests {
     #[test]
     fn items_are_found_by_slot_and_the_last_fills_a_hole_in_any_chunk() {
         let count = 2 * CHUNK_ITEMS + 1;
-        let mut slots = Slots::new();
-        (0..count).for_each(|item| slots.push(item));
-        assert!((0..count).all(|slot| slots.get(slot) == Some(&slot)));
-        assert_eq!((slots.len(), slots.get(count)), (count, None));
-        assert_eq!(slots.swap_remove(count), None);
-        assert_eq!(slots.swap_remove(1), Some(1));
-        assert_eq!((slots.get(1), slots.len()), (Some(&(count - 1)), count - 1));
+        let mut items = Chunks::new();
+        (0..count).for_each(|item| items.push(item));
+        assert!((0..count).all(|slot| items.get(slot) == Some(&slot)));
+        assert_eq!((items.len(), items.get(count)), (count, None));
+        assert_eq!(items.swap_remove(count), None);
+        assert_eq!(items.swap_remove(1), Some(1));
+        assert_eq!((items.get(1), items.len()), (Some(&(count - 1)), count - 1));
         // The last of all, with which its chunk is full.
-        assert_eq!(slots.swap_remove(count - 2), Some(count - 2));
-        assert_eq!((slots.get(count - 2), slots.len()), (None, count - 2));
-        assert_eq!(slots.get_mut(CHUNK_ITEMS).copied(), Some(CHUNK_ITEMS));
+        assert_eq!(items.swap_remove(count - 2), Some(count - 2));
+        assert_eq!((items.get(count - 2), items.len()), (None, count - 2));
+        assert_eq!(items.get_mut(CHUNK_ITEMS).copied(), Some(CHUNK_ITEMS));
     }
 
     #[test]
     fn a_chunk_is_never_moved_once_there_is_a_second_and_goes_when_it_is_empty() {
-        let mut slots = Slots::new();
-        (0..=CHUNK_ITEMS).for_each(|item| slots.push(item));
-        let second = |slots: &Slots<usize>| std::ptr::from_ref(slots.get(CHUNK_ITEMS).unwrap());
-        let place = second(&slots);
-        (0..10 * CHUNK_ITEMS).for_each(|item| slots.push(item));
-        assert_eq!(second(&slots), place);
-        while slots.len() > 1 {
-            slots.swap_remove(0);
+        let mut items = Chunks::new();
+        (0..=CHUNK_ITEMS).for_each(|item| items.push(item));
+        let second = |items: &Chunks<usize>| std::ptr::from_ref(items.get(CHUNK_ITEMS).unwrap());
+        let place = second(&items);
+        (0..10 * CHUNK_ITEMS).for_each(|item| items.push(item));
+        assert_eq!(second(&items), place);
+        while items.len() > 1 {
+            items.swap_remove(0);
         }
-        assert!(slots.capacity() <= CHUNK_ITEMS, "{}", slots.capacity());
+        assert!(items.capacity() <= CHUNK_ITEMS, "{}", items.capacity());
     }
 }
