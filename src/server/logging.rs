@@ -26,7 +26,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::reactor::{Application, Io, Target};
-pub use lines::{LOG_WAITING_MAX_BYTES, received, sent};
+pub use lines::{LOG_WAITING_MAX_BYTES, received, sent, tells_traffic};
 use lines::{Sink, of_others, with_lines};
 pub use text::{LOGGED_TEXT_MAX_BYTES, Text};
 use writer::{Batch, Trouble, Writer};

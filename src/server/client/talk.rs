@@ -61,9 +61,7 @@ impl Talk {
         now: Nanos,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
-        if logging::tells_traffic() {
-            logging::received(peer(me, cx), line);
-        }
+        logging::received(me, || peer(me, cx), line);
         self.spoken = true;
         self.i_am_at(me, line, said, now, cx)
     }

@@ -51,6 +51,11 @@ pub struct Lines {
     head_of: Option<Token>,
 }
 
+/// Whether lines of traffic are told: one comparison where nobody wants to know.
+pub fn tells_traffic() -> bool {
+    Level::Info <= log::max_level()
+}
+
 /// Logs a line that has come from `who`, if lines of traffic are told; on the loop's thread. `peer` says
 /// who that is: it is not asked for each line, and must not log.
 pub fn received(who: Token, peer: impl FnOnce() -> Peer, line: &[u8]) {
@@ -65,11 +70,6 @@ pub fn sent(who: Token, peer: impl FnOnce() -> Peer, text: &[u8]) {
         let line = text.strip_suffix(b"\n").unwrap_or(text);
         with_lines(|lines| lines.push_traffic(who, peer, *b" < ", line));
     }
-}
-
-/// One comparison where nobody wants to know.
-fn tells_traffic() -> bool {
-    Level::Info <= log::max_level()
 }
 
 /// Where `fern` sends what the `log` macros say.
