@@ -14,7 +14,7 @@ pub struct Token {
 }
 
 impl Token {
-    pub(super) fn new(slot: usize, generation: u32) -> Self {
+    pub(crate) fn new(slot: usize, generation: u32) -> Self {
         // Four billion sockets do not fit in any process; a slot past that could only name a socket
         // that no lookup finds.
         Self { slot: u32::try_from(slot).unwrap_or(u32::MAX), generation }

@@ -61,9 +61,7 @@ impl Talk {
         now: Nanos,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
-        if logging::tells_traffic() {
-            logging::received(peer(me, cx), line);
-        }
+        logging::received(me, || peer(me, cx), line);
         self.spoken = true;
         self.i_am_at(me, line, said, now, cx)
     }
@@ -76,9 +74,7 @@ impl Talk {
         now: Nanos,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
-        if logging::tells_traffic() {
-            logging::received(peer(me, cx), line);
-        }
+        logging::received(me, || peer(me, cx), line);
         let first = !std::mem::replace(&mut self.spoken, true);
         match parse_command(line) {
             Some(Command::IAmAt(said)) => self.i_am_at(me, line, &said, now, cx),
@@ -188,9 +184,7 @@ impl Talk {
             cx.io.write_with(me, |out| {
                 let start = out.len();
                 reply.write(out);
-                if logging::tells_traffic() {
-                    logging::sent(peer, out.get(start..).unwrap_or_default());
-                }
+                logging::sent(me, || peer, out.get(start..).unwrap_or_default());
             });
             if !behind.is_empty() {
                 log_reply(me, &behind, cx);
@@ -302,7 +296,5 @@ pub(super) fn peer(me: Token, cx: &Ctx<'_, Server>) -> Peer {
 }
 
 fn log_reply(me: Token, text: &[u8], cx: &Ctx<'_, Server>) {
-    if logging::tells_traffic() {
-        logging::sent(peer(me, cx), text);
-    }
+    logging::sent(me, || peer(me, cx), text);
 }

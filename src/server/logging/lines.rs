@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use log::Level;
 
 use super::text::Text;
-use crate::reactor::Peer;
+use crate::reactor::{Peer, Token};
 use crate::server::unix_nanos;
 use crate::wire::time::write_utc;
 
@@ -43,28 +43,33 @@ pub struct Lines {
     turn: Option<SystemTime>,
     /// That time as text, empty until the turn's first line.
     stamp: Vec<u8>,
-    /// How a line of traffic begins in this turn, up to the peer: what came from it and went to it bears
-    /// the same time, level and name, often a hundred times over.
+    /// How a line of traffic begins, up to the peer: what comes from it in a turn and goes to it bears the
+    /// same time, level and name, often a hundred times over.
     head: Vec<u8>,
-    /// Whose head that is.
-    head_of: Option<Peer>,
+    /// Whose head that is in this turn. A token is compared more cheaply than an address, and an address
+    /// need not be looked up for it.
+    head_of: Option<Token>,
 }
 
-/// Whether lines of traffic are told: to be asked before one is, and one comparison where nobody wants to
-/// know.
+/// Whether lines of traffic are told: one comparison where nobody wants to know.
 pub fn tells_traffic() -> bool {
     Level::Info <= log::max_level()
 }
 
-/// Logs a line that has come from `peer`; on the loop's thread.
-pub fn received(peer: Peer, line: &[u8]) {
-    with_lines(|lines| lines.push_traffic(&peer, *b" > ", line));
+/// Logs a line that has come from `who`, if lines of traffic are told; on the loop's thread. `peer` says
+/// who that is: it is not asked for each line, and must not log.
+pub fn received(who: Token, peer: impl FnOnce() -> Peer, line: &[u8]) {
+    if tells_traffic() {
+        with_lines(|lines| lines.push_traffic(who, peer, *b" > ", line));
+    }
 }
 
-/// Logs what is sent to `peer`, without the LF at its end; on the loop's thread.
-pub fn sent(peer: Peer, text: &[u8]) {
-    let line = text.strip_suffix(b"\n").unwrap_or(text);
-    with_lines(|lines| lines.push_traffic(&peer, *b" < ", line));
+/// The same for what is sent to `who`, without the LF at its end.
+pub fn sent(who: Token, peer: impl FnOnce() -> Peer, text: &[u8]) {
+    if tells_traffic() {
+        let line = text.strip_suffix(b"\n").unwrap_or(text);
+        with_lines(|lines| lines.push_traffic(who, peer, *b" < ", line));
+    }
 }
 
 /// Where `fern` sends what the `log` macros say.
@@ -170,12 +175,12 @@ impl Lines {
 
     /// Appends what `push(Level::Info, "{peer}{way}{Text(text)}")` would, by copying: this is done twice
     /// for every command of every client.
-    fn push_traffic(&mut self, peer: &Peer, way: [u8; 3], text: &[u8]) {
+    fn push_traffic(&mut self, who: Token, peer: impl FnOnce() -> Peer, way: [u8; 3], text: &[u8]) {
         if !self.has_room() {
             return;
         }
-        if self.head_of.as_ref() != Some(peer) {
-            self.make_head(peer);
+        if self.head_of != Some(who) {
+            self.make_head(who, peer());
         }
         self.text.extend_from_slice(&self.head);
         self.text.extend_from_slice(&way);
@@ -185,13 +190,13 @@ impl Lines {
 
     /// Once for each peer and turn; outside a turn for each line, as its time is another.
     #[cold]
-    fn make_head(&mut self, peer: &Peer) {
+    fn make_head(&mut self, who: Token, peer: Peer) {
         self.stamp();
         self.head.clear();
         self.head.extend_from_slice(&self.stamp);
         self.head.extend_from_slice(&level_word(Level::Info));
         peer.append_to(&mut self.head);
-        self.head_of = self.turn.map(|_| *peer);
+        self.head_of = self.turn.map(|_| who);
     }
 
     /// Sees to it that the stamp is that of a line said now.
@@ -250,7 +255,7 @@ mod tests {
         let mut lines = Lines::new();
         let times = |lines: &mut Lines| {
             lines.push(Level::Warn, &format_args!("a message"));
-            lines.push_traffic(&peer("127.0.0.1:1"), *b" > ", b"a line");
+            lines.push_traffic(Token::new(0, 0), || peer("127.0.0.1:1"), *b" > ", b"a line");
             let text = taken(lines);
             text.lines().map(|line| line[..27].to_owned()).collect::<Vec<_>>()
         };
@@ -268,12 +273,14 @@ mod tests {
     fn a_line_of_traffic_looks_like_any_other() {
         let mut lines = Lines::new();
         lines.turn_begins(UNIX_EPOCH);
-        let peers = ["127.0.0.1:1", "[::1]:65535"].map(peer);
+        let peers = [peer("127.0.0.1:1"), peer("[::1]:65535"), Peer::Unix];
         let texts: [&[u8]; 4] = [b"", b"IAMAT kiwi", b"\\ \x1b\xff\n", &[b'x'; 600]];
         for text in texts {
-            for peer in [peers[0], peers[0], peers[1], Peer::Unix, peers[0]] {
-                for way in [" < ", " > "] {
-                    lines.push_traffic(&peer, way.as_bytes().try_into().unwrap(), text);
+            for who in [0, 0, 1, 2, 0] {
+                let peer = peers[who];
+                for way in [b" < ", b" > "] {
+                    lines.push_traffic(Token::new(who, 0), || peer, *way, text);
+                    let way = str::from_utf8(way).unwrap();
                     let copied = taken(&mut lines);
                     lines.push(Level::Info, &format_args!("{peer}{way}{}", Text(text)));
                     assert_eq!(copied, taken(&mut lines));
@@ -289,7 +296,7 @@ mod tests {
         for _ in 0..20 {
             lines.push(Level::Info, &format_args!("{long}"));
         }
-        lines.push_traffic(&Peer::Unix, *b" > ", b"one more");
+        lines.push_traffic(Token::new(0, 0), || Peer::Unix, *b" > ", b"one more");
         assert!(lines.len() < LOG_WAITING_MAX_BYTES + (1 << 20) + 64);
         assert_eq!(lines.take(Vec::new()).1, 5);
         assert!(lines.is_empty());
