@@ -92,7 +92,7 @@
 //!    and nowhere else, so that no event of this turn can meet a stranger in a used slot.
 //!
 //! Then the loop sleeps again, unless a queue is not empty. No crowd makes a turn long: each step takes up
-//! nothing more when it has lasted a millisecond (`pace.rs`), and what it leaves is the first of the next turn.
+//! nothing more when it has lasted half a millisecond (`pace.rs`), and what it leaves is the first of the next turn.
 //!
 //! # Why it looks as it does
 //!
