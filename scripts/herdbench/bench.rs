@@ -21,14 +21,16 @@ use crate::table::{Row, markdown};
 /// The servers' ports, below those that the system gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 12_000..30_000;
 
-/// The longest turn of one server.
+/// The longest turns of one server.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
     /// The row of which it was measured.
     pub row: &'static str,
-    /// How long it was, in microseconds.
+    /// The longest by the clock, in microseconds.
     pub us: f64,
-    /// Others had the server's CPU now and then, perhaps in the middle of this turn.
+    /// The most processor time that one used, in microseconds.
+    pub cpu_us: f64,
+    /// Others had the server's CPU now and then, perhaps in the middle of a turn.
     pub disturbed: bool,
 }
 
@@ -143,13 +145,15 @@ impl Bench {
         Err("no port of 127.0.0.1 is free".to_owned())
     }
 
-    /// Asks a server of ours for its longest turn under this row's work. Called before it is stopped.
+    /// Asks a server of ours for its longest turns under this row's work. Called before it is stopped.
     pub fn note_turn(&mut self, server: &Server) {
-        let longest =
-            server.status().ok().and_then(|status| status.get("longest_turn_us")?.as_f64());
+        let longest = server.counts("longest_turn_us").and_then(|us| {
+            let cpu_us = server.counts("longest_turn_cpu_us")?;
+            Ok((us, cpu_us))
+        });
         let disturbed = server.process.waited_share().is_ok_and(|share| share > DISTURBED);
         let row = self.row;
-        self.turns.extend(longest.map(|us| Turn { row, us, disturbed }));
+        self.turns.extend(longest.map(|(us, cpu_us)| Turn { row, us, cpu_us, disturbed }));
     }
 
     /// Prints the table, and writes it, the samples and the pictures into a folder.
@@ -165,7 +169,9 @@ impl Bench {
         let turns: Vec<Value> = self
             .turns
             .iter()
-            .map(|turn| json!({ "row": turn.row, "longest_turn_us": turn.us }))
+            .map(|turn| {
+                json!({ "row": turn.row, "longest_turn_us": turn.us, "longest_turn_cpu_us": turn.cpu_us })
+            })
             .collect();
         let results = json!({
             "machine": machine,

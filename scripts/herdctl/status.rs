@@ -45,8 +45,17 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
     if herd.stand_in {
         describe(PLACES, None, &[])?;
     }
-    let columns =
-        ["name", "address", "process", "state", "links up", "clients", "records", "longest turn"];
+    let columns = [
+        "name",
+        "address",
+        "process",
+        "state",
+        "links up",
+        "clients",
+        "records",
+        "longest turn",
+        "CPU of a turn",
+    ];
     let mut text = layout(&columns, &rows);
     if !stop::anything_runs(&herd.run)? {
         text.push_str("\nNothing runs. `scripts/herd start` starts it.\n");
@@ -78,8 +87,9 @@ fn row(name: &str, address: Option<String>, noted: &Noted, status: Option<&Statu
             row.push(status.clients.to_string());
             row.push(status.records.to_string());
             row.push(milliseconds(status.longest_turn_us));
+            row.push(milliseconds(status.longest_turn_cpu_us));
         }
-        _ => row.resize(8, unknown()),
+        _ => row.resize(9, unknown()),
     }
     row
 }
@@ -104,7 +114,8 @@ mod tests {
         Status {
             clients: 3,
             records: 12,
-            longest_turn_us: 1_250,
+            longest_turn_us: 17_250,
+            longest_turn_cpu_us: 1_990,
             links: states.iter().map(link).collect(),
             ..Status::default()
         }
@@ -123,13 +134,16 @@ mod tests {
     fn a_row_tells_running_from_silent_from_down() {
         let gone = Noted::Stale("process 1 is gone".into());
         let cells = row("A", Some("a:1".into()), &gone, None);
-        assert_eq!(cells, ["A", "a:1", "-", "down", "-", "-", "-", "-"]);
+        assert_eq!(cells, ["A", "a:1", "-", "down", "-", "-", "-", "-", "-"]);
         let this = crate::process::Process::this().unwrap();
         let (pid, this) = (this.pid.to_string(), Noted::Running(this));
         assert_eq!(row("A", None, &this, None)[..4], ["A", "-", pid.as_str(), "silent"]);
         let status = answered(&[("W", "up"), ("H", "dialling")]);
         let cells = row("A", None, &this, Some(&status));
-        assert_eq!(cells[3..], ["running", "1 of 2", "3", "12", "1.2 ms"]);
-        assert_eq!(row(PLACES, None, &this, Some(&status))[3..], ["running", "-", "-", "-", "-"]);
+        assert_eq!(cells[3..], ["running", "1 of 2", "3", "12", "17.2 ms", "1.9 ms"]);
+        assert_eq!(
+            row(PLACES, None, &this, Some(&status))[3..],
+            ["running", "-", "-", "-", "-", "-"]
+        );
     }
 }

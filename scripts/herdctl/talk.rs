@@ -32,8 +32,10 @@ pub struct Status {
     pub clients: u64,
     /// Clients' records that it holds.
     pub records: u64,
-    /// The longest turn of its loop so far, in microseconds.
+    /// The longest turn of its loop so far by the clock, in microseconds.
     pub longest_turn_us: u64,
+    /// The most processor time that one turn used, in microseconds.
+    pub longest_turn_cpu_us: u64,
     /// Why its log is not written, while it is not.
     pub log_trouble: Option<String>,
     /// Why its journal is not kept, while it is not.
@@ -100,6 +102,7 @@ fn parse_status(line: &str) -> Result<Status, String> {
         clients: number(&json, "clients"),
         records: number(&json, "records"),
         longest_turn_us: number(&json, "longest_turn_us"),
+        longest_turn_cpu_us: number(&json, "longest_turn_cpu_us"),
         log_trouble: json.get("log_trouble").and_then(Value::as_str).map(str::to_owned),
         journal_trouble: json
             .pointer("/journal/state")
@@ -186,13 +189,13 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
 
-    const STATUS: &str = r#"{"name":"Alford","pid":1,"since":"2026-01-02T03:04:05Z","turns":9,"longest_turn_us":77,"connections":5,"clients":3,"records":12,"links":[{"name":"Hamilton","state":"up","backlog":0,"heard_from":true},{"name":"Welsh","state":"dialling","backlog":4,"heard_from":false}],"upstream":"google"}"#;
+    const STATUS: &str = r#"{"name":"Alford","pid":1,"since":"2026-01-02T03:04:05Z","turns":9,"longest_turn_us":77,"longest_turn_cpu_us":55,"connections":5,"clients":3,"records":12,"links":[{"name":"Hamilton","state":"up","backlog":0,"heard_from":true},{"name":"Welsh","state":"dialling","backlog":4,"heard_from":false}],"upstream":"google"}"#;
 
     #[test]
     fn a_status_is_read() {
         let status = parse_status(STATUS).unwrap();
         assert_eq!((status.connections, status.clients, status.records), (5, 3, 12));
-        assert_eq!(status.longest_turn_us, 77);
+        assert_eq!((status.longest_turn_us, status.longest_turn_cpu_us), (77, 55));
         let links: Vec<_> =
             status.links.iter().map(|l| (l.name.as_str(), l.state.as_str(), l.backlog)).collect();
         assert_eq!(links, [("Hamilton", "up", 0), ("Welsh", "dialling", 4)]);

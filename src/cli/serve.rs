@@ -138,7 +138,7 @@ impl Options {
 }
 
 fn build(options: Options) -> Result<Reactor<Server>, Failure> {
-    descriptors::raise_limit();
+    descriptors::prepare(options.limits.connections);
     let topology = topology(&options.topology)?;
     let me = topology.by_name(options.name.as_bytes()).ok_or_else(|| {
         let names: Vec<&str> = topology.ids().map(|id| topology.name(id)).collect();

@@ -3,7 +3,13 @@
 //! Running out is met before it happens: accepting pauses while there are some left for everything else
 //! (links that are dialled, the upstream, logs, the journal). What other programs use up of the whole
 //! machine's, nobody can foresee; `accept.rs` lives with that. Called once, at the start.
+//!
+//! The kernel keeps descriptors in a table that begins small and doubles when it is full. In a process of several
+//! threads the call that needs the next descriptor then sleeps until no processor can be looking at the
+//! old table any more: 5 to 50 ms on Linux 6.18 (`expand_fdtable` waits for RCU), seven times on the way to
+//! ten thousand connections. So the table is made large before there is a second thread.
 
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::limits::DESCRIPTOR_RESERVE;
@@ -11,13 +17,34 @@ use super::limits::DESCRIPTOR_RESERVE;
 /// Where the system does not tell how many descriptors are open: more than a server has at its start.
 const OPEN_AT_LEAST: usize = 32;
 
+/// Makes room for so many connections. To be called before any thread is started.
+pub fn prepare(connections: usize) {
+    raise_limit();
+    if let Some(limit) = getrlimit(Resource::Nofile).current {
+        enlarge_table(wanted(usize::try_from(limit).unwrap_or(usize::MAX), connections));
+    }
+}
+
 /// Raises this process's limit of descriptors as far as it may itself. The lower one is there for
 /// programs that use `select`, which this one does not.
-pub fn raise_limit() {
+fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // Refused where the system has another limit that is lower; then the present one stays.
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// How many descriptors there are to be in the table.
+fn wanted(limit: usize, connections: usize) -> usize {
+    limit.min(connections.saturating_add(DESCRIPTOR_RESERVE))
+}
+
+/// Makes the kernel's table so large, at 8 bytes for each: for a moment the last of them is open. Where that
+/// is refused, the table grows as it is needed.
+fn enlarge_table(descriptors: usize) {
+    if let Some(last) = descriptors.checked_sub(1).and_then(|last| i32::try_from(last).ok()) {
+        let _ = fcntl_dupfd_cloexec(std::io::stderr(), last);
+    }
 }
 
 /// How many connections can be accepted from now on, so that enough descriptors are left for the rest.
@@ -48,6 +75,36 @@ mod tests {
         assert_eq!(room(1024, 24), 1000 - DESCRIPTOR_RESERVE);
         assert_eq!(room(64, 24), 20);
         assert_eq!((room(30, 28), room(20, 28), room(0, 0)), (1, 1, 1));
+    }
+
+    #[test]
+    fn the_table_is_for_the_connections_and_the_reserve_within_the_limit() {
+        assert_eq!(wanted(1_000_000, 100), 100 + DESCRIPTOR_RESERVE);
+        assert_eq!(wanted(1024, 1000), 1024);
+        assert_eq!(wanted(1024, usize::MAX), 1024);
+    }
+
+    /// `FDSize` in `/proc/self/status` is how many descriptors the table has a place for (proc(5)).
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_table_grows_before_anybody_comes() {
+        let size = || -> usize {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+            line.trim().parse().unwrap()
+        };
+        raise_limit();
+        let limit = usize::try_from(getrlimit(Resource::Nofile).current.unwrap()).unwrap();
+        let before = size();
+        assert!(before < limit, "this test needs a table that can grow: {before} of {limit}");
+        let wanted = limit.min(2 * before);
+        enlarge_table(wanted);
+        assert!(size() >= wanted, "{} after {before}", size());
+        assert!(!std::fs::exists(format!("/dev/fd/{}", wanted - 1)).unwrap(), "it is left open");
+        // What cannot be had does no harm.
+        for wanted in [0, limit + 1, usize::MAX] {
+            enlarge_table(wanted);
+        }
     }
 
     #[test]

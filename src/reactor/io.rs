@@ -32,8 +32,10 @@ use super::{Application, Factory, Peer, Protocol, Reason, Speech, Token};
 pub struct Stats {
     /// Turns of the loop since the start.
     pub turns: u64,
-    /// The longest time that one turn took between two sleeps.
+    /// The longest time that one turn took between two sleeps, by the clock.
     pub longest_turn: Duration,
+    /// The most processor time that one turn used. Not asked of turns that a single event has brought.
+    pub longest_turn_cpu: Duration,
     /// Connections accepted and not yet gone.
     pub accepted: usize,
 }

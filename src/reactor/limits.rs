@@ -150,11 +150,14 @@ pub const SENT_MAX_BYTES: usize = 128 * 1024;
 
 /// How long one step of a turn goes on taking up more: delayed calls, events, reading links, reading the
 /// others, writing, closing. What is left waits for the next turn, at the front of its queue. Long beside
-/// what a turn costs in itself (some microseconds), and short enough for the steps together to stay
-/// far below [`SLOW_TURN`].
-pub const STEP_TIME: Duration = Duration::from_millis(1);
+/// what a turn costs in itself (some microseconds), and short enough for all seven together to stay
+/// far below [`SLOW_TURN`]. A crowd that leaves keeps three of them busy at a time.
+///
+/// Each has its own, and not the turn one for all: the first steps would use it up whenever there is much to
+/// do, and what they bring forth would pile up before the last.
+pub const STEP_TIME: Duration = Duration::from_micros(500);
 
-/// A turn longer than this is told in the log at the level `debug`, at most once in
+/// A turn longer than this by the clock is told in the log at the level `debug`, at most once in
 /// [`SLOW_TURN_TOLD_EVERY`]: everybody has waited for it.
 pub const SLOW_TURN: Duration = Duration::from_millis(10);
 /// See [`SLOW_TURN`].

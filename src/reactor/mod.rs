@@ -92,7 +92,7 @@
 //!    and nowhere else, so that no event of this turn can meet a stranger in a used slot.
 //!
 //! Then the loop sleeps again, unless a queue is not empty. No crowd makes a turn long: each step takes up
-//! nothing more when it has lasted a millisecond (`pace.rs`), and what it leaves is the first of the next turn.
+//! nothing more when it has lasted half a millisecond (`pace.rs`), and what it leaves is the first of the next turn.
 //!
 //! # Why it looks as it does
 //!
@@ -139,7 +139,7 @@
 //! (what a handler may ask for), `slots.rs` and `queues.rs` (where it is written down), `calling.rs` (how a
 //! handler is called), `connection.rs` and `transport.rs` (one connection), `limits.rs`, `pace.rs` and `watch.rs`
 //! (what is bounded, and what becomes of those who are past it), then as you like: `accept.rs`, `addresses.rs`,
-//! `connect.rs`, `descriptors.rs`, `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`,
+//! `connect.rs`, `descriptors.rs`, `length.rs`, `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`,
 //! `tls.rs`, `token.rs`.
 
 mod accept;
@@ -152,6 +152,7 @@ mod flow;
 mod flush;
 mod helper;
 mod io;
+mod length;
 pub mod limits;
 pub mod options;
 mod pace;

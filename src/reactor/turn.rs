@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::Events;
 
 use super::connection::Phase;
-use super::limits::{EVENTS_PER_TURN, SLOW_TURN, SLOW_TURN_TOLD_EVERY, STEP_TIME};
+use super::length::{Beginning, Told};
+use super::limits::{EVENTS_PER_TURN, STEP_TIME};
 use super::pace::Pace;
 use super::slots::{Due, SIGNALS, WAKER, find};
 use super::{Application, Ctx, Factory, Io, Limits, Protocol, Token};
@@ -50,7 +51,7 @@ pub struct Reactor<A: Application> {
     /// What TLS made of it.
     pub(super) plain: Vec<u8>,
     /// When the log was last told of a long turn.
-    slow_turn_told: Option<Instant>,
+    slow_turn_told: Told,
     /// How much may still be read in this step, bytes.
     pub(super) read_left: usize,
     /// How long each step may go on.
@@ -74,7 +75,7 @@ impl<A: Application> Reactor<A> {
             events: Events::with_capacity(EVENTS_PER_TURN),
             scratch,
             plain: Vec::new(),
-            slow_turn_told: None,
+            slow_turn_told: Told::default(),
             read_left: 0,
             pace: Pace::new(Instant::now()),
         })
@@ -102,25 +103,17 @@ impl<A: Application> Reactor<A> {
         while !self.has_stopped() {
             self.sleep(None)?;
             let now = Now::read();
+            let beginning = Beginning::of_turn(now.monotonic, !self.is_quiet());
             self.advance(now);
-            self.note_length(now.monotonic, now.monotonic.elapsed());
+            beginning.ends(&mut self.io.stats, &mut self.slow_turn_told);
         }
         Ok(())
     }
 
-    /// The loop measures itself: from the moment it woke to the end of the sweep.
-    fn note_length(&mut self, began: Instant, took: Duration) {
-        let stats = &mut self.io.stats;
-        if took <= stats.longest_turn && took <= SLOW_TURN {
-            return;
-        }
-        stats.longest_turn = stats.longest_turn.max(took);
-        let told_lately =
-            self.slow_turn_told.is_some_and(|told| began < told + SLOW_TURN_TOLD_EVERY);
-        if took > SLOW_TURN && !told_lately {
-            self.slow_turn_told = Some(began);
-            log::debug!("turn {} of the loop took {} ms", stats.turns, took.as_millis());
-        }
+    /// Whether the coming turn has been brought by a single event: a client who waits for each reply has no other
+    /// turns, and no system call is to be spent on measuring them.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.events.iter().take(2).count() == 1 && !self.io.is_busy()
     }
 
     /// Whether an orderly stop has been completed.

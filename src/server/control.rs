@@ -2,7 +2,8 @@
 //!
 //! `STATUS` answers one line of JSON, `STOP` stops the server in order. Of the loop it tells the `turns` since
 //! the start and the longest of them, from waking to falling asleep, in microseconds: for so long everybody
-//! else has waited. Its file is readable and writable
+//! else has waited, also while the system had the processor do something else. What the program made of it
+//! is the most processor time that a turn used, beside it. Its file is readable and writable
 //! for its owner only, which is all the protection it has and needs. Called by the reactor.
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -127,7 +129,8 @@ impl Controlled for Server {
             "pid": std::process::id(),
             "since": utc(self.started),
             "turns": stats.turns,
-            "longest_turn_us": u64::try_from(stats.longest_turn.as_micros()).unwrap_or(u64::MAX),
+            "longest_turn_us": microseconds(stats.longest_turn),
+            "longest_turn_cpu_us": microseconds(stats.longest_turn_cpu),
             "connections": stats.accepted,
             "clients": self.clients,
             "records": self.herd.clients(),
@@ -141,6 +144,10 @@ impl Controlled for Server {
             "now": utc(unix_nanos(io.wall_clock())),
         })
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A moment as JSON has it.

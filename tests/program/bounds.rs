@@ -43,6 +43,22 @@ fn flood(stream: &mut TcpStream) -> usize {
     }
 }
 
+/// The table grows in the middle of an `accept` otherwise, which then sleeps for as long as 50 ms.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernels_table_has_a_place_for_every_connection_before_the_first_one_comes() {
+    let mut herd = Herd::start_with(ALONE, &["--max-connections", "5000"]);
+    let pid = herd.process("Solo").child.id();
+    let number = |file: &str, line: &str| -> usize {
+        let path = format!("/proc/{pid}/{file}");
+        let text = std::fs::read_to_string(path).unwrap();
+        let words = text.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+        words.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let places = number("status", "FDSize:");
+    assert!(places >= number("limits", "Max open files").min(5000), "{places}");
+}
+
 #[test]
 fn more_connections_than_the_limit_wait_until_one_has_gone() {
     let herd = Herd::start_with(ALONE, &["--max-connections", "3"]);

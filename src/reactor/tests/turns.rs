@@ -342,5 +342,44 @@ fn the_loop_counts_its_turns_and_the_longest_of_them() {
     bench.reactor.run().unwrap();
     let stats = bench.io().stats();
     assert!(stats.longest_turn >= WORK, "{stats:?}");
+    // It slept, which takes none of a processor's time.
+    assert!(stats.longest_turn_cpu < stats.longest_turn, "{stats:?}");
+    assert!(stats.longest_turn_cpu > Duration::ZERO, "{stats:?}");
     assert!(stats.turns >= 1 && stats.accepted == 0, "{stats:?}");
+}
+
+#[test]
+fn a_turn_is_quiet_when_one_event_has_brought_it_and_nothing_is_left_over() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::echo("echo"));
+    let mut clients: Vec<_> = (0..2).map(|_| Client::connect(address)).collect();
+    bench.until("both", |bench| bench.app().count("echo: made") == 2);
+    bench.until_quiet();
+    let wakes_quiet = |bench: &mut Bench, limit| {
+        bench.reactor.sleep(Some(limit)).unwrap();
+        let quiet = bench.reactor.is_quiet();
+        bench.advance();
+        quiet
+    };
+    clients[0].send(b"one");
+    assert!(wakes_quiet(&mut bench, PATIENCE));
+    bench.until_quiet();
+    clients[0].send(b"one, and what was left over");
+    bench.io().post(Target::Application, "left over");
+    assert!(!wakes_quiet(&mut bench, PATIENCE));
+    bench.until_quiet();
+    // No event, as when a delayed call is due.
+    assert!(!wakes_quiet(&mut bench, Duration::ZERO));
+    // The kernel may still be carrying the second one's when the first one's has come.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "two events never come at once");
+        for client in &mut clients {
+            client.send(b"two");
+        }
+        if !wakes_quiet(&mut bench, PATIENCE) {
+            break;
+        }
+        bench.until_quiet();
+    }
 }
