@@ -138,13 +138,17 @@ impl ChangeLog {
 
     /// What lies above `number`, before the gap and after it.
     fn parts_after(&self, number: u64) -> [&[Entry]; 2] {
-        // A cursor is nearly always at the end: the search through all of it is for catching up.
+        // A cursor is nearly always at the end, or near it.
         if number >= self.last {
             return [&[], &[]];
         }
+        // No two numbers are the same, so there are no more above it than these, and only they are
+        // searched: what lies before them is in no cache.
+        let most = usize::try_from(self.last - number).unwrap_or(usize::MAX);
         let parts = [self.entries.get(..self.kept), self.entries.get(self.seen..)];
         parts.map(|part| {
             let part = part.unwrap_or_default();
+            let part = part.get(part.len().saturating_sub(most)..).unwrap_or_default();
             let start = part.partition_point(|entry| entry.number <= number);
             part.get(start..).unwrap_or_default()
         })

@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use super::{Event, Server};
 use crate::herd::Herd;
 use crate::herd::journal::Gate;
-use crate::reactor::{Io, Target, Token};
+use crate::reactor::{DelayedCall, Io, Target, Token};
 use file::{Extent, JournalFile, Opened};
 use hold::Hold;
 pub use rewrite::Finished;
@@ -79,6 +79,8 @@ pub enum JournalEvent {
         /// How it went.
         finished: Finished,
     },
+    /// The file that a rewrite has replaced is closed.
+    Closed,
     /// What failed may be tried again.
     Retry,
 }
@@ -93,8 +95,8 @@ impl From<JournalEvent> for Event {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Syncing {
     Idle,
-    /// A delayed call will begin a sync.
-    Due,
+    /// That delayed call will begin a sync.
+    Due(DelayedCall),
     /// A sync, or the end of a rewrite.
     UnderWay,
 }
@@ -186,9 +188,7 @@ impl Journal {
     /// News from the helper thread, or a delayed call.
     pub fn event_received(&mut self, event: JournalEvent, io: &mut Io<Server>) {
         match event {
-            JournalEvent::SyncDue if self.syncing == Syncing::Due => self.begin_sync(io),
-            // A rewrite, which syncs too, came first.
-            JournalEvent::SyncDue => {}
+            JournalEvent::SyncDue => self.begin_sync(io),
             JournalEvent::Synced { extent, outcome } => {
                 self.syncing = Syncing::Idle;
                 match outcome {
@@ -200,6 +200,7 @@ impl Journal {
                 self.syncing = Syncing::Idle;
                 self.rewritten(extent, finished, io);
             }
+            JournalEvent::Closed => {}
             JournalEvent::Retry => self.retry(io),
         }
     }
@@ -282,8 +283,8 @@ impl Journal {
     }
 
     fn sync_later(&mut self, io: &mut Io<Server>) {
-        self.syncing = Syncing::Due;
-        io.call_later(SYNC_INTERVAL, Target::Application, JournalEvent::SyncDue.into());
+        let due = JournalEvent::SyncDue.into();
+        self.syncing = Syncing::Due(io.call_later(SYNC_INTERVAL, Target::Application, due));
     }
 
     fn begin_sync(&mut self, io: &mut Io<Server>) {
@@ -330,6 +331,10 @@ impl Journal {
                     && self.syncing != Syncing::UnderWay
                     && rewrite.finish(&self.path, io)
                 {
+                    // It syncs too. Where rewrites are frequent, a call that is left would be one of many.
+                    if let Syncing::Due(call) = self.syncing {
+                        io.cancel(call);
+                    }
                     self.syncing = Syncing::UnderWay;
                 }
             }
@@ -370,7 +375,12 @@ impl Journal {
         }
         let Some(rewrite) = self.rewrite.take() else { return };
         let before = self.extent().bytes;
-        self.file = Some(rewrite.into_file());
+        let replaced = self.file.replace(rewrite.into_file());
+        // Closing the last handle of a file without a name frees all its blocks, which may take long.
+        io.defer_to_thread(Target::Application, move || {
+            drop(replaced);
+            Event::Journal(JournalEvent::Closed)
+        });
         self.rewrite_not_before = None;
         if let Finished::Unsure(why) = finished {
             return self.fail(Trouble::Sync(why), io);

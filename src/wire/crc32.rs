@@ -32,7 +32,8 @@ pub(super) fn crc32(text: &[u8]) -> u32 {
     let (steps, rest) = text.as_chunks::<8>();
     let crc = steps.iter().fold(!0, |crc: u32, step| {
         let step = (u64::from_le_bytes(*step) ^ u64::from(crc)).to_le_bytes();
-        step.iter().zip(&REMAINDERS).fold(0, |crc, (byte, table)| crc ^ of(table, *byte))
+        // From the end, which needs not wait for what the step before has left: that is in the first half.
+        step.iter().zip(&REMAINDERS).rev().fold(0, |crc, (byte, table)| crc ^ of(table, *byte))
     });
     !rest.iter().fold(crc, |crc, byte| {
         let [low, ..] = crc.to_le_bytes();

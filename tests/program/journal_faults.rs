@@ -141,7 +141,7 @@ fn sigkill_while_the_journal_is_written_anew_loses_nothing() {
         report(&mut client, &format!("round{round}"), 7);
         // A rewrite begins at one of these, and the kill comes at some moment of it.
         let is_rewriting = |herd: &Herd| herd.status("Solo")["journal"]["rewriting"] == true;
-        for _ in 0..400 {
+        for _ in 0..800 {
             time += 1;
             report(&mut client, &id, time);
             if is_rewriting(&herd) {

@@ -96,7 +96,7 @@ impl Plan {
                 Theme { full: true, .. } => random.between(4, 9),
                 _ => random.between(1, 6),
             },
-            run: if theme.busy { 150_000 } else { random.between(5_000, 25_000) },
+            run: if theme.busy { 900_000 } else { random.between(5_000, 25_000) },
             report_every: if theme.busy { 4 } else { random.between(100, 400) },
             fault_every: random.between(300, 2_000),
             skew: random.pick(if theme.forgetting { &[0, 1_000] } else { &[0, 1_000, 100_000] }),

@@ -24,7 +24,7 @@ const LOG_SLACK_ENTRIES: usize = 1_400;
 const LINE_BYTES: usize = 130;
 /// How much longer than twice what it must hold a journal may get: until it is begun anew, and while
 /// a slow disk is at that.
-const JOURNAL_SLACK_BYTES: usize = (1 << 20) + 200_000;
+const JOURNAL_SLACK_BYTES: usize = (8 << 20) + 200_000;
 
 /// The world's clock begins here, in seconds since 1970.
 const BEGINNING_SECONDS: Nanos = 1_500_000_000;

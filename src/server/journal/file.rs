@@ -64,7 +64,11 @@ impl JournalFile {
     /// An empty file, in place of what may have been there. The error is the system's.
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(JOURNAL_MODE).open(path)?;
-        file.set_len(0)?;
+        // Not for nothing: what was once cut to nothing, ext4 writes to disk when it is closed, also where
+        // its name is gone by then (auto_da_alloc in ext4(5)).
+        if file.metadata()?.len() > 0 {
+            file.set_len(0)?;
+        }
         let (file, writer) = (Arc::new(file), Writer::new());
         Ok(Self { file, writer, has_remains: false, buffer: Vec::new() })
     }

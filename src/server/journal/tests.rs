@@ -265,6 +265,27 @@ fn otherwise_no_reply_waits_and_a_sync_comes_within_a_second() {
 }
 
 #[test]
+fn a_rewrite_syncs_too_and_takes_the_place_of_the_sync_that_was_due() {
+    let mut scene = Scene::new("instead", SyncPolicy::EverySecond);
+    let mut client = scene.connect();
+    scene.hear(&mut client, "kiwi");
+    let cx = scene.reactor.context();
+    cx.app.journal.as_mut().unwrap().begin_rewrite(cx.io);
+    scene.turn_until("it is over", |scene| scene.status()["rewriting"] == false);
+    assert_eq!(scene.status()["unsynced"], 0);
+    scene.clock = SYNC_INTERVAL / 2;
+    scene.hear(&mut client, "plum");
+    // Not when the first report would have had its sync, but a second after the one that lacks it.
+    for is_due in [true, false] {
+        scene.clock += SYNC_INTERVAL / 2;
+        scene.turn();
+        let syncing = scene.reactor.app().journal.as_ref().unwrap().syncing;
+        assert_eq!(matches!(syncing, Syncing::Due(_)), is_due);
+    }
+    scene.turn_until_synced();
+}
+
+#[test]
 fn after_a_sync_that_failed_no_reply_waits_until_all_is_written_anew() {
     let mut scene = Scene::new("failed", SyncPolicy::Always);
     let mut client = scene.connect();
