@@ -59,7 +59,7 @@
 //! | A keyed hash made for short keys instead of `SipHash` | 232 instr. | 47 | [`store`](crate::herd::store) |
 //! | A record of two cache lines with its text inside, in chunks that never move: an update among a million clients | 1,050 ns | 550 ns | `store/kept.rs` |
 //! | Memory is fetched ahead for the clients of a whole read: the same, over the network | 1.81 × a thousand's | 1.40 × | `Store::look_ahead` |
-//! | The same: memory beside the line, a client | 165 bytes | 87 bytes | `store/chunks.rs` |
+//! | The same: memory beside the line, a client | 165 bytes | 87 bytes | `herd/chunks.rs` |
 //! | A connection keeps no buffer while it is idle, and what is rare apart | 393 bytes | 152 bytes | `connection.rs`, `client/talk.rs` |
 //! | Log lines gather in one buffer that is swapped, formatted once, their time once a turn: both lines | 6,670 instr. | 600 | [`logging`](crate::server::logging) |
 //! | An upstream that has just refused is not dialled for each question: a change seen across a ring, by asking | 310 µs | 191 µs | `places/breaker.rs` |

@@ -1,10 +1,12 @@
 //! The order in which clients changed: a list of numbered changes that cursors walk along.
 //!
 //! Each change to the store is appended with the next number. An entry is live as long as its client
-//! has not changed again; a dead one is passed over and swept out in time. It never sees a record: the
-//! [`store`](super::store), its only caller, keeps with each the place of its entry here.
+//! has not changed again; a dead one is passed over and swept out in time. It never sees a record: a
+//! client is a slot of the [`store`](super::store), its only caller.
 
 use std::hint::black_box;
+
+use super::chunks::Chunks;
 
 /// How many more entries than twice the live ones may stand in the log before a sweep begins.
 ///
@@ -14,7 +16,7 @@ pub(super) const SLACK_ENTRIES: usize = 1024;
 /// How many entries a step of a sweep looks at.
 ///
 /// The sweep of a million clients would stop the loop for tens of milliseconds if it were done at
-/// once; a step takes a few microseconds. The records of the live ones are in no cache then, and in a
+/// once; a step takes a few microseconds. The places of the live ones are in no cache then, and in a
 /// run of many the processor waits for several at a time.
 const SWEEP_STEP_ENTRIES: usize = 256;
 
@@ -33,16 +35,18 @@ pub(super) struct Entry {
 
 /// Where an entry stands, counted from the front of the log. With at most
 /// [`CLIENTS_MAX`](super::store::CLIENTS_MAX) live entries, this is wide enough.
-pub(super) type Place = u32;
+type Place = u32;
 
 /// The changes in order, numbered from 1.
 ///
 /// A sweep goes through the entries from the front and moves the live ones together, in place. While
 /// it is under way the entries are those before `kept` and those from `seen` on, with a gap of
 /// leftovers between them; else both are 0 and there is no gap.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ChangeLog {
     entries: Vec<Entry>,
+    /// By slot, where its live entry stands.
+    live: Chunks<Place>,
     /// How many of those that the sweep has seen it has kept.
     kept: usize,
     /// How many entries the sweep has seen.
@@ -52,6 +56,11 @@ pub(super) struct ChangeLog {
 }
 
 impl ChangeLog {
+    /// No change yet, of nobody.
+    pub fn new() -> ChangeLog {
+        ChangeLog { entries: Vec::new(), live: Chunks::new(), kept: 0, seen: 0, last: 0 }
+    }
+
     /// How many entries there are, dead ones too.
     pub fn len(&self) -> usize {
         self.entries.len() - (self.seen - self.kept)
@@ -62,58 +71,73 @@ impl ChangeLog {
         self.last
     }
 
-    /// Appends a change of the client in `slot` and gives the entry's place.
-    pub fn append(&mut self, slot: u32) -> Place {
+    /// Appends a change of the client in `slot`: one that has changed before, or the next free one. Does
+    /// its share of the sweeping, by which the log stays below about 8/3 of its live entries.
+    pub fn append(&mut self, slot: u32) {
         let place = place_at(self.entries.len());
+        match self.live.get_mut(slot as usize) {
+            Some(live) => {
+                let before = std::mem::replace(live, place);
+                self.set_slot(before, None);
+            }
+            None => self.live.push(place),
+        }
         self.last += 1;
         self.entries.push(Entry { number: self.last, slot: Some(slot) });
-        place
+        if self.last.is_multiple_of(SWEEP_STEP_CHANGES) {
+            self.sweep_step();
+        }
     }
 
-    /// The client of the entry at this place is in another slot now, or has changed again: in none.
-    pub fn set_slot(&mut self, place: Place, slot: Option<u32>) {
+    /// The client in `slot` is forgotten, and the one in the last slot is in this one now. Sweeping what
+    /// has died so is left to [`sweep_forgotten`](Self::sweep_forgotten).
+    pub fn forget(&mut self, slot: u32) {
+        let Some(place) = self.live.swap_remove(slot as usize) else { return };
+        self.set_slot(place, None);
+        if let Some(&moved) = self.live.get(slot as usize) {
+            self.set_slot(moved, Some(slot));
+        }
+    }
+
+    /// To be called when so many clients have been forgotten.
+    pub fn sweep_forgotten(&mut self, forgotten: usize) {
+        for _ in 0..(forgotten as u64).div_ceil(SWEEP_STEP_CHANGES) {
+            self.sweep_step();
+        }
+    }
+
+    /// Asks memory for what an entry's death needs: where the entry of this slot stands.
+    pub fn touch(&self, slot: u32) {
+        black_box(self.live.get(slot as usize).copied());
+    }
+
+    /// Asks memory for the entry itself.
+    pub fn touch_entry(&self, slot: u32) {
+        if let Some(&place) = self.live.get(slot as usize) {
+            black_box(self.entries.get(place as usize).copied());
+        }
+    }
+
+    fn set_slot(&mut self, place: Place, slot: Option<u32>) {
         if let Some(entry) = self.entries.get_mut(place as usize) {
             entry.slot = slot;
         }
     }
 
-    /// Asks memory for the entry at this place.
-    pub fn touch(&self, place: Place) {
-        black_box(self.entries.get(place as usize).copied());
-    }
-
-    /// Does its share of the sweeping, to be called after each [`append`](Self::append): with `live` live
-    /// entries, the log stays below about 8/3 of that. `moved` is told the slot of each entry that gets
-    /// a new place, and the place.
-    pub fn sweep(&mut self, live: usize, moved: impl FnMut(u32, Place)) {
-        if self.last.is_multiple_of(SWEEP_STEP_CHANGES) {
-            self.sweep_step(live, moved);
-        }
-    }
-
-    /// The same for entries that died without a change: to be called when so many clients are forgotten.
-    pub fn sweep_forgotten(
-        &mut self,
-        forgotten: usize,
-        live: usize,
-        mut moved: impl FnMut(u32, Place),
-    ) {
-        for _ in 0..(forgotten as u64).div_ceil(SWEEP_STEP_CHANGES) {
-            self.sweep_step(live, &mut moved);
-        }
-    }
-
     #[cold]
-    fn sweep_step(&mut self, live: usize, mut moved: impl FnMut(u32, Place)) {
-        if self.entries.len() <= 2 * live + SLACK_ENTRIES {
+    fn sweep_step(&mut self) {
+        if self.entries.len() <= 2 * self.live.len() + SLACK_ENTRIES {
             return;
         }
         let end = self.entries.len().min(self.seen + SWEEP_STEP_ENTRIES);
         for place in self.seen..end {
             let Some(&entry) = self.entries.get(place) else { break };
-            if let (Some(slot), Some(place)) = (entry.slot, self.entries.get_mut(self.kept)) {
-                *place = entry;
-                moved(slot, place_at(self.kept));
+            let Some(slot) = entry.slot else { continue };
+            if let (Some(live), Some(to)) =
+                (self.live.get_mut(slot as usize), self.entries.get_mut(self.kept))
+            {
+                *live = place_at(self.kept);
+                *to = entry;
                 self.kept += 1;
             }
         }
@@ -174,26 +198,28 @@ mod tests {
 
     use super::*;
 
-    /// What the store does with the log: by slot, the place of its last change, and for the test its
-    /// number.
-    #[derive(Default)]
+    /// What the store does with the log, and by slot the number of its last change.
     struct Slots {
         log: ChangeLog,
-        places: Vec<Place>,
         numbers: Vec<u64>,
     }
 
     impl Slots {
+        fn new() -> Slots {
+            Slots { log: ChangeLog::new(), numbers: Vec::new() }
+        }
+
         fn change(&mut self, slot: usize) {
             if slot == self.numbers.len() {
-                self.places.push(Place::MAX);
                 self.numbers.push(0);
             }
-            self.log.set_slot(self.places[slot], None);
-            self.places[slot] = self.log.append(u32::try_from(slot).unwrap());
+            self.log.append(u32::try_from(slot).unwrap());
             self.numbers[slot] = self.log.last();
-            let places = &mut self.places;
-            self.log.sweep(places.len(), |slot, place| places[slot as usize] = place);
+        }
+
+        fn forget(&mut self, slot: usize) {
+            self.log.forget(u32::try_from(slot).unwrap());
+            self.numbers.swap_remove(slot);
         }
 
         fn live_after(&self, number: u64) -> Vec<u32> {
@@ -211,17 +237,19 @@ mod tests {
 
     #[test]
     fn numbers_begin_at_one_and_a_cursor_sees_what_is_above_it() {
-        let mut log = ChangeLog::default();
+        let mut log = ChangeLog::new();
         assert_eq!(log.last(), 0);
-        assert_eq!((log.append(7), log.append(8), log.last()), (0, 1, 2));
-        assert_eq!(log.after(1).collect::<Vec<_>>(), [Entry { number: 2, slot: Some(8) }]);
+        log.append(0);
+        log.append(1);
+        assert_eq!(log.last(), 2);
+        assert_eq!(log.after(1).collect::<Vec<_>>(), [Entry { number: 2, slot: Some(1) }]);
         assert_eq!([0, 1, 2, 9].map(|cursor| log.count_after(cursor)), [2, 1, 0, 0]);
     }
 
     #[test]
     fn the_log_stays_in_proportion_to_its_live_entries() {
         for clients in [1, 10, 5_000] {
-            let mut slots = Slots::default();
+            let mut slots = Slots::new();
             let mut longest = 0;
             for change in 0..clients * 10 + 20_000 {
                 slots.change(change % clients);
@@ -237,15 +265,13 @@ mod tests {
 
     #[test]
     fn memory_comes_back_when_most_are_dead() {
-        let mut log = ChangeLog::default();
-        for slot in 0..100_000 {
-            let place = log.append(slot);
-            log.set_slot(place, Some(slot).filter(|slot| *slot == 7));
-        }
-        let mut places = vec![];
-        log.sweep_forgotten(99_999, 1, |slot, place| places.push((slot, place)));
-        assert_eq!(places, [(7, 0)]);
-        assert_eq!(log.after(0).filter_map(|entry| entry.slot).collect::<Vec<_>>(), [7]);
+        let mut log = ChangeLog::new();
+        (0..100_000).for_each(|slot| log.append(slot));
+        // The last takes the place of each that is forgotten: at the end, it is alone.
+        (1..100_000).rev().for_each(|slot| log.forget(slot - 1));
+        log.sweep_forgotten(99_999);
+        assert_eq!(log.after(0).filter(|entry| entry.slot == Some(0)).count(), 1);
+        assert_eq!(log.after(0).filter(|entry| entry.slot.is_some()).count(), 1);
         assert!(log.len() <= SLACK_ENTRIES + 2, "{}", log.len());
         assert!(log.entries.capacity() <= SPARE_PLACES + 8, "{}", log.entries.capacity());
     }
@@ -253,12 +279,16 @@ mod tests {
     proptest! {
         #[test]
         fn every_cursor_sees_each_later_client_once_in_the_order_of_changes(
-            picks in prop::collection::vec(0..40usize, 1..4_000),
+            picks in prop::collection::vec((0..40usize, prop::bool::weighted(0.1)), 1..4_000),
             cursors in prop::collection::vec(0..4_000u64, 8),
         ) {
-            let mut slots = Slots::default();
-            for pick in picks {
-                slots.change(pick.min(slots.numbers.len()));
+            let mut slots = Slots::new();
+            for (pick, forgets) in picks {
+                if forgets && pick < slots.numbers.len() {
+                    slots.forget(pick);
+                } else {
+                    slots.change(pick.min(slots.numbers.len()));
+                }
             }
             for cursor in cursors {
                 prop_assert_eq!(slots.live_after(cursor), slots.expected_after(cursor));

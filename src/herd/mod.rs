@@ -12,6 +12,7 @@
 
 pub mod backoff;
 mod change_log;
+mod chunks;
 pub mod journal;
 pub mod links;
 pub mod liveness;

@@ -6,7 +6,6 @@
 //! are plain numbers. A client costs 100 to 200 bytes beside its line, and an update of one that is known
 //! allocates nothing.
 
-mod chunks;
 mod index;
 mod kept;
 
@@ -14,11 +13,11 @@ use std::hash::{self, BuildHasher, Hasher};
 
 use ahash::RandomState;
 
-use super::change_log::{ChangeLog, Place};
+use super::change_log::ChangeLog;
+use super::chunks::Chunks;
 use super::links::NeighbourId;
 use super::record::Record;
 use crate::wire::time::Nanos;
-use chunks::Chunks;
 use index::{Index, Vacancy};
 use kept::Kept;
 
@@ -29,7 +28,7 @@ pub(super) const CLIENTS_MAX: usize = 1 << 30;
 const LARGE_CLIENTS: usize = 8192;
 
 /// For how many clients memory is asked at a time: about as many answers as a processor waits for.
-const AHEAD_CLIENTS: usize = 16;
+const AHEAD_CLIENTS: usize = 32;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +81,7 @@ impl Store {
             kept: Chunks::new(),
             index: Index::default(),
             hasher: random_hasher(),
-            log: ChangeLog::default(),
+            log: ChangeLog::new(),
             max_clients: max_clients.min(CLIENTS_MAX),
             horizon: Nanos::MIN,
             swept: 0,
@@ -167,9 +166,13 @@ impl Store {
             }
             hashes.iter().flatten().for_each(|hash| self.index.touch(*hash));
             let slots = hashes.map(|hash| self.index.guess(hash?));
-            let kept = slots.map(|slot| self.kept.get(slot? as usize));
-            kept.iter().flatten().for_each(|kept| kept.touch());
-            kept.iter().flatten().for_each(|kept| self.log.touch(kept.place));
+            for slot in slots.into_iter().flatten() {
+                self.log.touch(slot);
+                if let Some(kept) = self.kept.get(slot as usize) {
+                    kept.touch();
+                }
+            }
+            slots.into_iter().flatten().for_each(|slot| self.log.touch_entry(slot));
             if hashes.last().is_none_or(Option::is_none) {
                 return;
             }
@@ -194,8 +197,8 @@ impl Store {
         self.log.after(cursor).map(|entry| {
             let kept = entry.slot.and_then(|slot| self.kept.get(slot as usize));
             let known = kept.filter(|kept| !self.is_due(kept.server_time()));
-            let change = known
-                .map(|kept| Change { record: kept.record(), learned_from: kept.learned_from() });
+            let change =
+                known.map(|kept| Change { record: kept.record(), learned_from: kept.learned_from });
             (entry.number, change)
         })
     }
@@ -233,8 +236,7 @@ impl Store {
             }
         }
         let forgotten = before - self.kept.len();
-        let (live, kept) = (self.kept.len(), &mut self.kept);
-        self.log.sweep_forgotten(forgotten, live, |slot, place| note_place(kept, slot, place));
+        self.log.sweep_forgotten(forgotten);
         forgotten
     }
 
@@ -257,7 +259,7 @@ impl Store {
         learned_from: Option<NeighbourId>,
         wins_over: impl FnOnce(&Kept) -> bool,
     ) -> Merged {
-        let merged = match found {
+        let (slot, merged) = match found {
             Ok(slot) => {
                 let Some(kept) = self.kept.get_mut(slot as usize) else { return Merged::Kept };
                 // One that is due loses to any: whether it is swept yet must make no difference.
@@ -265,22 +267,20 @@ impl Store {
                     return Merged::Kept;
                 }
                 self.line_bytes -= kept.line_length();
-                self.log.set_slot(kept.place, None);
-                kept.replace(&record, learned_from, self.log.append(slot));
-                Merged::Changed
+                kept.replace(&record, learned_from);
+                (slot, Merged::Changed)
             }
             Err(vacancy) => {
                 let room = self.kept.len() < self.max_clients;
                 let slot = u32::try_from(self.kept.len()).ok();
                 let Some(slot) = slot.filter(|_| room) else { return Merged::Full };
                 self.index.insert(vacancy, slot);
-                self.kept.push(Kept::new(&record, learned_from, self.log.append(slot)));
-                Merged::New
+                self.kept.push(Kept::new(&record, learned_from));
+                (slot, Merged::New)
             }
         };
         self.line_bytes += record.line.len();
-        let (live, kept) = (self.kept.len(), &mut self.kept);
-        self.log.sweep(live, |slot, place| note_place(kept, slot, place));
+        self.log.append(slot);
         merged
     }
 
@@ -289,13 +289,12 @@ impl Store {
         let (Some(kept), Ok(place)) = (self.kept.get(slot), u32::try_from(slot)) else { return };
         let hash = self.hash(kept.client());
         self.line_bytes -= kept.line_length();
-        self.log.set_slot(kept.place, None);
+        self.log.forget(place);
         self.index.remove(hash, place);
         self.kept.swap_remove(slot);
         // Where the moved record stood is now beyond the end.
         if let (Some(moved), Ok(from)) = (self.kept.get(slot), u32::try_from(self.kept.len())) {
             self.index.relocate(self.hash(moved.client()), from, place);
-            self.log.set_slot(moved.place, Some(place));
         }
     }
 
@@ -312,13 +311,6 @@ fn random_hasher() -> RandomState {
     let source = hash::RandomState::new();
     let [a, b, c, d] = [0, 1, 2, 3].map(|part: u8| source.hash_one(part));
     RandomState::with_seeds(a, b, c, d)
-}
-
-/// The log's entry of the client in a slot has a new place.
-fn note_place(kept: &mut Chunks<Kept>, slot: u32, place: Place) {
-    if let Some(kept) = kept.get_mut(slot as usize) {
-        kept.place = place;
-    }
 }
 
 /// Whether the record in a slot is that of `client`.

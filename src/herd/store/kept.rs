@@ -6,7 +6,6 @@
 
 use std::hint::black_box;
 
-use super::super::change_log::Place;
 use super::super::links::NeighbourId;
 use super::super::record::{Layout, Record};
 use crate::wire::time::Nanos;
@@ -25,10 +24,7 @@ pub(super) struct Kept {
     client_time_high: i16,
     server_time_high: i16,
     layout: Layout,
-    /// The neighbour's number, or [`NOBODY`]: an `Option` of it would take twice the room.
-    learned_from: u16,
-    /// Where the change that brought the record stands in the log.
-    pub place: Place,
+    pub learned_from: Option<NeighbourId>,
 }
 
 #[derive(Debug)]
@@ -37,14 +33,11 @@ enum Line {
     Long(Box<[u8]>),
 }
 
-/// The number of no neighbour: there are fewer.
-const NOBODY: u16 = u16::MAX;
-
 /// The lower 64 bits of a time, which needs 71: twelve digits of seconds, and nine of nanoseconds.
 type Low = u64;
 
 impl Kept {
-    pub fn new(record: &Record<'_>, learned_from: Option<NeighbourId>, place: Place) -> Kept {
+    pub fn new(record: &Record<'_>, learned_from: Option<NeighbourId>) -> Kept {
         let (client_time, client_time_high) = split(record.client_time);
         let (server_time, server_time_high) = split(record.server_time);
         let (line, layout) = (Line::new(record.line), record.layout);
@@ -55,8 +48,7 @@ impl Kept {
             client_time_high,
             server_time_high,
             layout,
-            learned_from: number(learned_from),
-            place,
+            learned_from,
         }
     }
 
@@ -97,10 +89,6 @@ impl Kept {
         black_box((self.line.bytes().first(), self.client_time));
     }
 
-    pub fn learned_from(&self) -> Option<NeighbourId> {
-        (self.learned_from != NOBODY).then_some(NeighbourId(self.learned_from))
-    }
-
     pub fn record(&self) -> Record<'_> {
         Record {
             line: self.line.bytes(),
@@ -112,18 +100,12 @@ impl Kept {
 
     /// The record gives way to another one of its client.
     #[inline]
-    pub fn replace(
-        &mut self,
-        record: &Record<'_>,
-        learned_from: Option<NeighbourId>,
-        place: Place,
-    ) {
+    pub fn replace(&mut self, record: &Record<'_>, learned_from: Option<NeighbourId>) {
         self.line.replace(record.line);
         (self.client_time, self.client_time_high) = split(record.client_time);
         (self.server_time, self.server_time_high) = split(record.server_time);
         self.layout = record.layout;
-        self.learned_from = number(learned_from);
-        self.place = place;
+        self.learned_from = learned_from;
     }
 }
 
@@ -168,10 +150,6 @@ impl Line {
     }
 }
 
-fn number(neighbour: Option<NeighbourId>) -> u16 {
-    neighbour.map_or(NOBODY, |NeighbourId(number)| number)
-}
-
 /// A time in two parts. Times come from lines, whose digits are bounded far below what fits.
 fn split(time: Nanos) -> (Low, i16) {
     let bytes = time.to_le_bytes();
@@ -212,11 +190,11 @@ mod tests {
         let records: Vec<_> = lines.into_iter().map(|line| record(line.leak())).collect();
         for first in &records {
             for second in &records {
-                let mut kept = Kept::new(first, None, 0);
-                assert_eq!((kept.record(), kept.learned_from()), (*first, None));
-                kept.replace(second, Some(NeighbourId(7)), 1);
-                assert_eq!((kept.record(), kept.learned_from()), (*second, Some(NeighbourId(7))));
-                assert_eq!((kept.client(), kept.place), (second.client(), 1));
+                let mut kept = Kept::new(first, None);
+                assert_eq!((kept.record(), kept.learned_from), (*first, None));
+                kept.replace(second, Some(NeighbourId(7)));
+                assert_eq!((kept.record(), kept.learned_from), (*second, Some(NeighbourId(7))));
+                assert_eq!(kept.client(), second.client());
                 assert!(kept.is_of(second.client()) && !kept.is_of(b"K"));
             }
         }

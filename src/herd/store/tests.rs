@@ -135,7 +135,7 @@ fn a_client_beyond_the_limit_is_not_taken_in_and_one_forgotten_makes_room() {
 fn no_store_takes_in_more_clients_than_the_places_of_its_log_can_tell_apart() {
     let store = Store::new(usize::MAX);
     assert_eq!(store.max_clients, CLIENTS_MAX);
-    assert!(CLIENTS_MAX / 3 * 8 + 1_000_000 < Place::MAX as usize);
+    assert!(CLIENTS_MAX / 3 * 8 + 1_000_000 < u32::MAX as usize);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A list that grows and shrinks by whole chunks, so that its growth never moves what it holds.
 //!
 //! A million records in one `Vec` would be copied each time it is full, in the middle of a turn; and the
-//! memory of the old one is needed meanwhile. Used by the [`store`](super), which numbers its records by
-//! their slots.
+//! memory of the old one is needed meanwhile. Used by the [`store`](super::store), which numbers its records
+//! by their slots, and by the [change log](super::change_log).
 
 /// How many items a chunk has: few enough that the first, which grows like any `Vec`, is moved in well
 /// below a tenth of a millisecond, and enough that the list of chunks stays in the cache.
