@@ -145,6 +145,10 @@ pub const DELAY_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// after a crowd of slow readers.
 pub const SPARE_MAX_BYTES: usize = 1024 * 1024;
 
+/// What one of them may hold; a longer one goes back to the system. The replies to some hundred commands
+/// fit, and a crowd of slow readers cannot fill with a few long ones the place of those that are used.
+pub const SPARE_EACH_MAX_BYTES: usize = 16 * 1024;
+
 /// How much of what a slow reader has taken may lie in front of what it has not.
 pub const SENT_MAX_BYTES: usize = 128 * 1024;
 
