@@ -23,7 +23,7 @@ pub mod topology;
 use crate::wire::ahead::clients_in;
 use crate::wire::command::IAmAt;
 use crate::wire::peer::write_at_start;
-use crate::wire::time::{Nanos, write_difference};
+use crate::wire::time::{Nanos, SHORT_DIFFERENCE_BYTES, short_difference, write_difference};
 use links::{Neighbour, NeighbourId};
 use record::{Layout, Record};
 pub use settings::{CatchUp, Refused, Settings};
@@ -39,7 +39,7 @@ pub const FORGET_STEP_CLIENTS: usize = 4096;
 pub struct Herd {
     topology: Topology,
     me: ServerId,
-    /// What its AT lines begin with.
+    /// What its AT lines begin with: the word, its name, and the difference of the last short one.
     at_start: Vec<u8>,
     /// Of this start of this server: whose count of changes its marks are in.
     identity: u64,
@@ -61,6 +61,7 @@ impl Herd {
         let store = Store::new(settings.max_clients);
         let mut at_start = Vec::new();
         write_at_start(&mut at_start, topology.name(me).as_bytes());
+        at_start.extend_from_slice(&[b'0'; SHORT_DIFFERENCE_BYTES]);
         Herd { topology, me, at_start, identity, settings, store, neighbours, turned_away: 0 }
     }
 
@@ -75,17 +76,18 @@ impl Herd {
         server_time: Nanos,
         out: &mut Vec<u8>,
     ) -> Result<Merged, Refused> {
-        if self.settings.max_ahead.is_some_and(|ahead| said.time - server_time > ahead) {
+        let difference = server_time - said.time;
+        if self.settings.max_ahead.is_some_and(|ahead| -difference > ahead) {
             return Err(Refused::TooFarAhead);
         }
         let start = out.len();
         // The reply is the record: it is written once, in its last place, and read from there.
-        out.extend_from_slice(&self.at_start);
-        write_difference(out, server_time - said.time);
-        out.push(b' ');
-        said.write_fields(out);
-        let line = out.get(start..).unwrap_or_default();
-        let server_end = self.at_start.len() - 1;
+        self.write_start(out, difference);
+        said.write_end(out);
+        let [line @ .., _lf] = out.get(start..).unwrap_or_default() else {
+            return Ok(Merged::Kept);
+        };
+        let server_end = self.at_start.len() - SHORT_DIFFERENCE_BYTES - 1;
         let layout = Layout::of(line, server_end, said.client, said.location_text, said.time_text);
         // Lines are bounded far below what a layout can tell, so there always is one.
         let merged = layout.map_or(Merged::Kept, |layout| {
@@ -95,8 +97,20 @@ impl Herd {
             out.truncate(start);
             return Err(Refused::TooManyClients);
         }
-        out.push(b'\n');
         Ok(merged)
+    }
+
+    /// Appends an AT line of this server up to the difference. A short one is written over the last, so
+    /// that all of it is one piece.
+    fn write_start(&mut self, out: &mut Vec<u8>, difference: Nanos) {
+        if let Some(text) = short_difference(difference)
+            && let Some(place) = self.at_start.last_chunk_mut()
+        {
+            *place = text;
+            return out.extend_from_slice(&self.at_start);
+        }
+        write_at_start(out, self.name().as_bytes());
+        write_difference(out, difference);
     }
 
     /// Says that the first `lines_max` lines of `data` are about to be taken in, so that the processor can

@@ -14,6 +14,7 @@ use super::{Event, Server, unix_nanos};
 use crate::reactor::limits::READ_BUDGET_BYTES;
 use crate::reactor::{Ctx, Factory, Peer, Protocol, Reason, Token};
 use crate::wire::line::{Input, LINE_MAX_BYTES, LineReceiver};
+use crate::wire::plain::take_report;
 use talk::{Next, Talk};
 
 /// How long a line may take from its first byte to its LF. An idle connection may stay for ever.
@@ -131,18 +132,26 @@ impl Client {
     fn answer(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
         let now = unix_nanos(cx.io.wall_clock());
         let lines_max = cx.app.bounds.lines_per_turn.max(1);
+        let line_max_bytes = self.lines.line_max_bytes();
         cx.app.herd.look_ahead(data, lines_max);
         let mut ended_a_line = false;
         let mut next = Next::GoOn;
         for _ in 0..lines_max {
-            let Some(input) = self.lines.next(&mut data) else { break };
-            next = match input {
-                Input::Line(line) => {
-                    ended_a_line = true;
-                    self.talk.line_received(me, line, now, cx)
+            next = if self.lines.is_between_lines()
+                && let Some((line, said)) = take_report(&mut data, line_max_bytes)
+            {
+                ended_a_line = true;
+                self.talk.report_received(me, line, &said, now, cx)
+            } else {
+                match self.lines.next(&mut data) {
+                    Some(Input::Line(line)) => {
+                        ended_a_line = true;
+                        self.talk.line_received(me, line, now, cx)
+                    }
+                    Some(Input::TooLong(start)) => self.talk.cut_off(me, start, "too long", cx),
+                    Some(Input::Telnet(answer)) => talk::telnet_requested(me, answer, cx),
+                    None => break,
                 }
-                Input::TooLong(start) => self.talk.cut_off(me, start, "too long", cx),
-                Input::Telnet(answer) => talk::telnet_requested(me, answer, cx),
             };
             let enough = cx.app.answers.len() >= ANSWERS_PER_TURN_BYTES || self.talk.holds_enough();
             if enough || !matches!(next, Next::GoOn) {

@@ -3,7 +3,9 @@
 //! A guess for whoever wants memory to be ready for them: it accepts no line and refuses none, and
 //! nothing that is answered or kept may hang on it. Called by [`herd`](crate::herd).
 
-use super::scan::{find_either, find_white_space};
+use memchr::memchr;
+
+use super::scan::find_white_space;
 
 /// The clients in the first `lines_max` whole lines of `data`, as far as these look like an IAMAT or an AT
 /// line in its plain spelling.
@@ -21,7 +23,7 @@ pub fn clients_in(data: &[u8], lines_max: usize) -> impl Iterator<Item = &[u8]> 
 /// What stands before each LF.
 fn lines(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        let (line, rest) = data.split_at_checked(find_either(data, b'\n', b'\n')?)?;
+        let (line, rest) = data.split_at_checked(memchr(b'\n', data)?)?;
         data = rest.get(1..)?;
         Some(line)
     })

@@ -3,11 +3,11 @@
 //! Owns the splitting of a line into fields and the meaning of the fields. It never answers a
 //! command and never knows whether a client is known; the client's handler does, with a line that
 //! [`line`](super::line) has cut out of the input: without its LF and without a CR just before it.
+//! Most lines never come here, since [`plain`](super::plain) takes them.
 
 use super::decimal::{Radius, parse_bound, parse_radius};
 use super::http::request::is_token;
 use super::location::is_location;
-use super::peer::{split_field, split_place_and_time};
 use super::scan::{find_white_space, is_white_space};
 use super::time::{Nanos, parse_time};
 
@@ -31,18 +31,22 @@ pub struct IAmAt<'a> {
     pub time: Nanos,
     /// When, as it was written, for the copy in the reply.
     pub time_text: &'a [u8],
-    /// All three as they stand in the line, where they are apart by one space; else empty.
-    text: &'a [u8],
+    /// All three as they stand in a plain line, from the space before them to its LF; else empty.
+    pub(super) as_written: &'a [u8],
 }
 
 impl IAmAt<'_> {
-    /// Appends the three fields, apart by one space: nearly always as one piece of the line.
-    pub fn write_fields(&self, out: &mut Vec<u8>) {
-        if self.text.is_empty() {
-            let fields = [self.client, self.location_text, self.time_text];
-            out.extend_from_slice(&fields.join(&b' '));
+    /// Appends how its AT line ends: the three fields, each behind one space, and an LF. Nearly always
+    /// that is one piece of the line.
+    pub fn write_end(&self, out: &mut Vec<u8>) {
+        if self.as_written.is_empty() {
+            for field in [self.client, self.location_text, self.time_text] {
+                out.push(b' ');
+                out.extend_from_slice(field);
+            }
+            out.push(b'\n');
         } else {
-            out.extend_from_slice(self.text);
+            out.extend_from_slice(self.as_written);
         }
     }
 }
@@ -60,16 +64,6 @@ pub struct WhatsAt<'a> {
 
 /// Reads a line as a command; `None` is an invalid command.
 pub fn parse_command(line: &[u8]) -> Option<Command<'_>> {
-    match line.strip_prefix(b"IAMAT ").and_then(parse_one_space_apart) {
-        Some(said) => Some(Command::IAmAt(said)),
-        None => parse_other_spelling(line),
-    }
-}
-
-/// A command whose fields are apart by any white space. Nearly every line is one that needs only the pass
-/// before this; apart from it, so that it stays small enough to become part of its caller.
-#[inline(never)]
-fn parse_other_spelling(line: &[u8]) -> Option<Command<'_>> {
     let line = after_white_space(line);
     if let Some(fields) = after_word(line, b"IAMAT") {
         return parse_iamat(fields).map(Command::IAmAt);
@@ -82,14 +76,7 @@ fn parse_other_spelling(line: &[u8]) -> Option<Command<'_>> {
 fn parse_iamat(mut fields: Fields<'_>) -> Option<IAmAt<'_>> {
     let (client, location_text, time_text) = (fields.next()?, fields.next()?, fields.next()?);
     let time = parse_time(time_text).filter(|_| is_location(location_text) && fields.are_over())?;
-    Some(IAmAt { client, location_text, time, time_text, text: &[] })
-}
-
-/// The fields of an IAMAT that are one space apart, as those of an AT line are.
-fn parse_one_space_apart(text: &[u8]) -> Option<IAmAt<'_>> {
-    let (client, rest) = split_field(text)?;
-    let (location_text, time, time_text) = split_place_and_time(rest)?;
-    Some(IAmAt { client, location_text, time, time_text, text })
+    Some(IAmAt { client, location_text, time, time_text, as_written: &[] })
 }
 
 /// What follows a command's word, if the line begins with it.

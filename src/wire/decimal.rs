@@ -4,7 +4,7 @@
 //! radius and bound. A number is never a float on its way through the protocol, because a float
 //! would answer with other digits than it was asked with. Called by the other parsers of `wire`.
 
-use super::digits::read_eight;
+use super::digits::{leading_digits, value};
 use super::scan::after_digits;
 
 /// WHATSAT's largest radius, from the original course project.
@@ -77,53 +77,37 @@ pub fn parse_bound(text: &[u8]) -> Option<u8> {
     }
 }
 
-/// Reads 1 to `digits_max` digits from the front of `text`, at most 19, so that the value fits; gives it
-/// and the text after them, which begins with one more digit where there are too many.
-#[expect(
-    clippy::inline_always,
-    reason = "each caller's limit is a constant, which then costs nothing"
-)]
-#[inline(always)]
+/// Reads 1 to `digits_max` digits from the front of `text`, at least 8 and at most 19, so that the value
+/// fits; gives it and the text after them, which begins with one more digit where there are too many.
+#[inline]
 pub(super) fn take_integer(text: &[u8], digits_max: usize) -> Option<(u64, &[u8])> {
-    let (value, rest) = match take_eight(text) {
-        Some((eight, rest)) if digits_max >= 8 => append_digits(eight, rest, digits_max - 8),
-        _ => append_digits(0, text, digits_max),
-    };
-    (rest.len() < text.len()).then_some((value, rest))
+    let (word, digits) = leading_digits(text);
+    let mut rest = text.get(digits..)?;
+    let mut number = value(word);
+    if digits == 8 {
+        for _ in 8..digits_max {
+            let [digit @ b'0'..=b'9', after @ ..] = rest else { break };
+            number = number * 10 + u64::from(digit - b'0');
+            rest = after;
+        }
+    }
+    (digits > 0).then_some((number, rest))
 }
 
 /// Reads 1 to 9 digits after a point from the front of `text`, as if zeros followed them up to nine;
 /// gives billionths and the text after them, which begins with one more digit where there are too many.
 #[inline]
 pub(super) fn take_billionths(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (mut value, mut rest, read) = take_eight(text).map_or((0, text, 0), |(v, r)| (v, r, 8));
-    for _ in read..9 {
-        value *= 10;
-        if let [digit @ b'0'..=b'9', after @ ..] = rest {
-            value += u64::from(digit - b'0');
-            rest = after;
+    let (word, digits) = leading_digits(text);
+    match text.get(digits..)? {
+        [digit @ b'0'..=b'9', rest @ ..] => {
+            Some((value(word) * 10 + u64::from(digit - b'0'), rest))
+        }
+        rest => {
+            let value = (digits..9).fold(value(word), |value, _| value * 10);
+            (digits > 0).then_some((value, rest))
         }
     }
-    (rest.len() < text.len()).then_some((value, rest))
-}
-
-/// Eight digits at the front of `text`, if there are as many.
-#[inline]
-fn take_eight(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (eight, rest) = text.split_first_chunk()?;
-    Some((read_eight(*eight)?, rest))
-}
-
-/// `value` with up to `most` digits more, and the text after them.
-#[inline]
-fn append_digits(mut value: u64, text: &[u8], most: usize) -> (u64, &[u8]) {
-    let mut rest = text;
-    for _ in 0..most {
-        let [digit @ b'0'..=b'9', after @ ..] = rest else { break };
-        value = value * 10 + u64::from(digit - b'0');
-        rest = after;
-    }
-    (value, rest)
 }
 
 /// Reads a whole number that fits in 64 bits and fills `text`, without zeros before it: marks and

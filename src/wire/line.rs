@@ -7,7 +7,8 @@
 //! Where a line lies whole in what was read, which is nearly always, it is handed out in place;
 //! only an unfinished rest is copied. What is kept has been searched and never is again.
 
-use super::scan::find_either;
+use memchr::{memchr, memchr2};
+
 use super::telnet::{IAC, Step, Telnet};
 
 /// The longest line of a client, without its LF: Twisted's own limit.
@@ -98,6 +99,11 @@ impl LineReceiver {
             return Some(Input::Line(line));
         }
         self.next_in_pieces(data)
+    }
+
+    /// Whether nothing is kept of a line or a Telnet command: what comes next begins a line.
+    pub fn is_between_lines(&self) -> bool {
+        self.begun.is_none()
     }
 
     /// The input has ended (EOF): a last line without LF counts as a line. It is given untouched,
@@ -249,7 +255,7 @@ impl LineReceiver {
     /// would be repeated after each IAC.
     #[inline]
     fn find_end(&self, data: &[u8]) -> Option<usize> {
-        find_either(data, LF, if self.telnet { IAC } else { LF })
+        if self.telnet { memchr2(LF, IAC, data) } else { memchr(LF, data) }
     }
 
     fn kept(&self) -> &[u8] {
@@ -262,7 +268,8 @@ impl LineReceiver {
         begun + bytes <= self.line_max_bytes()
     }
 
-    fn line_max_bytes(&self) -> usize {
+    /// How long a line may be, without its LF.
+    pub fn line_max_bytes(&self) -> usize {
         self.line_max_bytes as usize
     }
 }

@@ -4,7 +4,8 @@
 //! location is kept, sent and asked about as the client wrote it, so that nothing is ever rounded.
 //! Called by the parsers of commands and AT lines, and by whoever asks an upstream what is near.
 
-use super::decimal::{take_digits, take_integer};
+use super::decimal::take_digits;
+use super::digits::leading_digits;
 use super::scan::after_digits;
 
 /// Decimal places of a degree that a client may send, which is a tenth of a nanometre.
@@ -13,11 +14,11 @@ const PLACES_MAX: usize = 15;
 /// Digits of whole degrees that a client may send.
 const WHOLE_DIGITS_MAX: usize = 3;
 
-/// Latitudes lie within this many degrees of the equator, both ends included.
-const LATITUDE_MAX_DEGREES: u64 = 90;
+/// Latitudes lie within 90 degrees of the equator, both ends included: a digit a byte.
+const LATITUDE_MAX_DEGREES: u64 = 0x09_00;
 
-/// Longitudes lie within this many degrees of Greenwich, both ends included.
-const LONGITUDE_MAX_DEGREES: u64 = 180;
+/// Longitudes lie within 180 degrees of Greenwich, both ends included: a digit a byte.
+const LONGITUDE_MAX_DEGREES: u64 = 0x01_08_00;
 
 /// Whether `text` is a location: a sign, 1 to 3 digits, optionally a point and 1 to 15 digits, twice,
 /// latitude first, both signs required, both within their range.
@@ -33,18 +34,22 @@ pub(super) fn take_location(text: &[u8]) -> Option<(&[u8], &[u8])> {
     text.split_at_checked(text.len() - rest.len())
 }
 
-/// What follows a signed angle of at most `max_degrees` at the front of `text`.
+/// What follows a signed angle of at most `max_degrees`, a digit a byte, at the front of `text`.
 #[inline]
 fn after_degrees(text: &[u8], max_degrees: u64) -> Option<&[u8]> {
     let [b'+' | b'-', magnitude @ ..] = text else { return None };
-    let (whole, rest) = take_integer(magnitude, WHOLE_DIGITS_MAX)?;
-    let [b'.', after_point @ ..] = rest else {
-        return (whole <= max_degrees).then_some(rest);
-    };
+    let (word, digits) = leading_digits(magnitude);
+    // The first digit highest: these words are in the order of the numbers, so none has to be made.
+    let whole = word.swap_bytes();
+    if !(1..=WHOLE_DIGITS_MAX).contains(&digits) || whole > max_degrees {
+        return None;
+    }
+    let after_whole = magnitude.get(digits..)?;
+    let [b'.', after_point @ ..] = after_whole else { return Some(after_whole) };
     let rest = after_digits(after_point);
     let places = after_point.len() - rest.len();
     let is_zero = || after_point.iter().take(places).all(|digit| *digit == b'0');
-    let in_range = whole < max_degrees || (whole == max_degrees && is_zero());
+    let in_range = whole < max_degrees || is_zero();
     (in_range && (1..=PLACES_MAX).contains(&places)).then_some(rest)
 }
 

@@ -5,7 +5,8 @@
 //! all of it; `herd` uses only the values.
 //!
 //! Reading order: [`mod@line`] and [`telnet`] cut a connection's bytes into lines, [`command`] and
-//! [`peer`] give the lines their meaning, [`journal`] does it for the file that outlives a server,
+//! [`peer`] give the lines their meaning, [`plain`] does both in one pass for the line that is most
+//! frequent, and [`journal`] for the file that outlives a server.
 //! [`location`], [`time`] and [`decimal`] read the fields, with [`digits`] and [`scan`] as their tools.
 //! [`http`] frames what goes to Places and comes back, [`json`] cuts its lists. [`certificate`] reads
 //! when one expires. [`ahead`] guesses whom lines are about before they are read.
@@ -22,6 +23,7 @@ pub mod json;
 pub mod line;
 pub mod location;
 pub mod peer;
+pub mod plain;
 mod scan;
 pub mod telnet;
 pub mod time;

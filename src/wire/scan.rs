@@ -1,44 +1,14 @@
-//! Finding a byte in a text, eight or 32 bytes at a step.
+//! Finding the end of a field or of a number, eight bytes at a step.
 //!
-//! Owns the searches that the bytes of every line go through: for the end of a line or a Telnet command,
-//! and for the end of a field or a number. They work on words of eight bytes with plain integer
-//! arithmetic, because a loop over single bytes would pay for each byte what this pays for a word. It
-//! gives no meaning to what it finds. Called by the line receiver and by the parsers of fields.
+//! Owns the searches that the bytes of every line go through. They work on words of eight bytes with plain
+//! integer arithmetic, because a loop over single bytes would pay for each byte what this pays for a word.
+//! It gives no meaning to what it finds. Called by the parsers of fields.
 
 /// 1 in each byte of a word; multiplied by a byte it repeats that byte.
 pub(super) const ONES: u64 = u64::from_ne_bytes([1; 8]);
 
 /// The high bit of each byte of a word.
 const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
-
-/// Where the first of two bytes stands in `text`.
-#[expect(
-    clippy::inline_always,
-    reason = "once for each line, between loops that hold its constants"
-)]
-#[inline(always)]
-pub(super) fn find_either(text: &[u8], one: u8, other: u8) -> Option<usize> {
-    // Most blocks of a line hold neither, and to say so of 32 bytes at once is a few instructions of
-    // every processor that has vectors: the compiler makes them of a loop that never stops half-way.
-    let holds = |block: &[u8; 32], wanted: u8| {
-        let is_it = |byte: u8| byte == wanted;
-        block.iter().fold(false, |found, byte| found | is_it(*byte))
-    };
-    let mut rest = text;
-    while let Some((block, after)) = rest.split_first_chunk() {
-        if holds(block, one) | holds(block, other) {
-            break;
-        }
-        rest = after;
-    }
-    let (ones, others) = (ONES * u64::from(one), ONES * u64::from(other));
-    let at = find(
-        rest,
-        |word| mark_zeros(word ^ ones) | mark_zeros(word ^ others),
-        |byte| byte == one || byte == other,
-    )?;
-    Some(text.len() - rest.len() + at)
-}
 
 /// Where the first white space stands in `text`: space, tab, CR, LF, FF or VT.
 #[inline]
@@ -49,6 +19,16 @@ pub(super) fn find_white_space(text: &[u8]) -> Option<usize> {
         return Some(at);
     }
     text.iter().position(|byte| is_white_space(*byte))
+}
+
+/// Where the first byte stands in `text` that is white space, a control below it, or beyond ASCII.
+#[inline]
+pub(super) fn find_end_of_plain(text: &[u8]) -> Option<usize> {
+    find(
+        text,
+        |word| mark_below(word, b'!') | (word & HIGH_BITS),
+        |byte| byte <= b' ' || !byte.is_ascii(),
+    )
 }
 
 /// `text` without the digits that it begins with.
@@ -95,14 +75,21 @@ fn find(text: &[u8], mark: impl Fn(u64) -> u64, is_wanted: impl Fn(u8) -> bool) 
     None
 }
 
-/// Which byte of a word is the lowest that is marked, if one is.
-fn first_marked(marks: u64) -> usize {
-    marks.trailing_zeros() as usize / 8
+/// The first eight bytes of `text`, with zeros for those that are missing.
+#[inline]
+pub(super) fn first_word(text: &[u8]) -> u64 {
+    text.first_chunk().map_or_else(|| short_word(text), |word| u64::from_le_bytes(*word))
 }
 
-/// Sets the high bit of each byte of `word` that is zero.
-fn mark_zeros(word: u64) -> u64 {
-    mark_below(word, 1)
+/// [`first_word`] of a text that is shorter.
+#[cold]
+fn short_word(text: &[u8]) -> u64 {
+    text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// Which byte of a word is the lowest that is marked; 8 if none is.
+pub(super) fn first_marked(marks: u64) -> usize {
+    marks.trailing_zeros() as usize / 8
 }
 
 /// Sets the high bit of each byte of `word` that is below `limit`, which is at most 128.
@@ -116,7 +103,7 @@ fn mark_below(word: u64, limit: u8) -> u64 {
 
 /// Sets the high bit of each byte of `word` that is `limit` or above; `limit` is at most 128. As above,
 /// only the lowest mark counts, since a sum may carry into the next higher byte.
-fn mark_from(word: u64, limit: u8) -> u64 {
+pub(super) fn mark_from(word: u64, limit: u8) -> u64 {
     (word.wrapping_add(ONES * u64::from(128 - limit)) | word) & HIGH_BITS
 }
 
@@ -132,10 +119,10 @@ mod tests {
                 let other = if byte == b'x' { b'y' } else { b'x' };
                 let mut text = [other; 20];
                 text[place] = byte;
-                assert_eq!(find_either(&text, byte, b'z'), Some(place));
-                assert_eq!(find_either(&text, b'z', byte), Some(place));
                 let expected = is_white_space(byte).then_some(place);
                 assert_eq!(find_white_space(&text), expected, "{byte}");
+                let expected = (byte <= b' ' || byte >= 128).then_some(place);
+                assert_eq!(find_end_of_plain(&text), expected, "{byte}");
                 let mut digits = [b'7'; 20];
                 digits[place] = byte;
                 let expected = if byte.is_ascii_digit() { 20 } else { place };
@@ -149,15 +136,9 @@ mod tests {
         fn words_find_what_single_bytes_would(
             text in proptest::collection::vec(
                 prop_oneof![any::<u8>(), 0u8..40, 250u8.., Just(0x80), Just(0x8a)], 0..60),
-            one: u8,
-            other: u8,
         ) {
-            let expected = text.iter().position(|byte| *byte == one || *byte == other);
-            prop_assert_eq!(find_either(&text, one, other), expected);
-            let expected = text.iter().position(|byte| *byte == b'\n' || *byte == 255);
-            prop_assert_eq!(find_either(&text, b'\n', 255), expected);
-            let expected = text.iter().position(|byte| *byte == b'\n');
-            prop_assert_eq!(find_either(&text, b'\n', b'\n'), expected);
+            let expected = text.iter().position(|byte| *byte <= b' ' || *byte >= 128);
+            prop_assert_eq!(find_end_of_plain(&text), expected);
             let expected = text.iter().position(|byte| is_white_space(*byte));
             prop_assert_eq!(find_white_space(&text), expected);
         }

@@ -22,6 +22,9 @@ const TIME_DIGITS_MAX: usize = 12;
 /// 2 × (10^12 - 1) seconds apart, which has thirteen digits.
 const DIFFERENCE_DIGITS_MAX: usize = 13;
 
+/// The length of a difference of less than ten seconds: sign, digit, point and nine digits.
+pub const SHORT_DIFFERENCE_BYTES: usize = 12;
+
 /// Decimal places of a second: nanoseconds.
 const PLACES: usize = 9;
 
@@ -34,6 +37,11 @@ pub fn parse_time(text: &[u8]) -> Option<Nanos> {
 }
 
 /// Reads a client's time from the front of `text`; gives it and the text after it.
+#[expect(
+    clippy::inline_always,
+    reason = "once for each line, between others that hold its constants"
+)]
+#[inline(always)]
 pub(super) fn take_time(text: &[u8]) -> Option<(Nanos, &[u8])> {
     let (negative, magnitude) = match text {
         [b'-', magnitude @ ..] => (true, magnitude),
@@ -50,18 +58,25 @@ pub(super) fn take_time(text: &[u8]) -> Option<(Nanos, &[u8])> {
 /// Appends a difference in seconds: its sign always, `+` for none, and nine decimal places, as in
 /// `+0.263873386`. Exact for every value.
 pub fn write_difference(out: &mut Vec<u8>, difference: Nanos) {
-    let sign = if difference < 0 { b'-' } else { b'+' };
-    let magnitude = difference.unsigned_abs();
-    match u64::try_from(magnitude) {
-        // A clock that is right to ten seconds: nearly every client's. One piece, appended at once.
-        Ok(nanos @ ..10_000_000_000) => {
-            let [d1, d2, d3, d4, d5, d6, d7, d8] = write_eight(nanos / 10 % 100_000_000);
-            let whole = b'0' + (nanos / 1_000_000_000 % 10) as u8;
-            let last = b'0' + (nanos % 10) as u8;
-            out.extend_from_slice(&[sign, whole, b'.', d1, d2, d3, d4, d5, d6, d7, d8, last]);
-        }
-        _ => write_long_difference(out, sign, magnitude),
+    match short_difference(difference) {
+        Some(text) => out.extend_from_slice(&text),
+        None => write_long_difference(out, difference),
     }
+}
+
+/// What [`write_difference`] writes of a clock that is right to ten seconds, as nearly every client's is.
+#[inline]
+pub fn short_difference(difference: Nanos) -> Option<[u8; SHORT_DIFFERENCE_BYTES]> {
+    let nanos = u64::try_from(difference.unsigned_abs()).ok()?;
+    if nanos >= 10_000_000_000 {
+        return None;
+    }
+    let sign = if difference < 0 { b'-' } else { b'+' };
+    let tens = nanos / 10;
+    let seconds = tens / 100_000_000;
+    let [d1, d2, d3, d4, d5, d6, d7, d8] = write_eight(tens % 100_000_000);
+    let (whole, last) = (b'0' + (seconds % 10) as u8, b'0' + (nanos % 10) as u8);
+    Some([sign, whole, b'.', d1, d2, d3, d4, d5, d6, d7, d8, last])
 }
 
 /// Reads what [`write_difference`] writes, and nothing else: a sign, 1 to 13 digits without
@@ -146,8 +161,9 @@ fn signed(seconds: u64, nanos: u64, negative: bool) -> Nanos {
 
 /// [`write_difference`] for any magnitude.
 #[cold]
-fn write_long_difference(out: &mut Vec<u8>, sign: u8, magnitude: u128) {
-    out.push(sign);
+fn write_long_difference(out: &mut Vec<u8>, difference: Nanos) {
+    let magnitude = difference.unsigned_abs();
+    out.push(if difference < 0 { b'-' } else { b'+' });
     match u64::try_from(magnitude) {
         // Below 584 years: 64-bit division.
         Ok(nanos) => {

@@ -13,6 +13,7 @@ use herd::wire::command::{
 use herd::wire::line::LINE_MAX_BYTES;
 use herd::wire::location::write_query;
 use herd::wire::peer::{PEER_LINE_MAX_BYTES, parse_at};
+use herd::wire::plain::take_report;
 
 use crate::engine::{Target, replay_and_probe};
 use crate::slow;
@@ -75,7 +76,10 @@ fn check(input: &[u8]) -> String {
         let letter = match parse_command(line) {
             Some(Command::IAmAt(said)) => {
                 check_report(line, &said);
-                check_reply(&mut herd, &mut latest, &said)
+                // The reply to the plain spelling is another copy of its bytes.
+                let plain = [line, b"\n"].concat();
+                let plain = take_report(&mut plain.as_slice(), LINE_MAX_BYTES);
+                check_reply(&mut herd, &mut latest, plain.as_ref().map_or(&said, |(_, said)| said))
             }
             Some(Command::WhatsAt(asked)) => {
                 check_question(line, &asked);
@@ -103,6 +107,17 @@ fn check_report(line: &[u8], said: &IAmAt<'_>) {
     write_query(&mut query, said.location_text);
     assert_eq!(String::from_utf8(query).ok(), slow::query(said.location_text));
     assert!(!looks_like_http(line), "no valid command is taken for a browser's");
+    check_plain(line, said);
+}
+
+/// Reading a line in one pass gives the same, or leaves it.
+fn check_plain(line: &[u8], said: &IAmAt<'_>) {
+    let input = [line, b"\nbehind"].concat();
+    let mut data = input.as_slice();
+    let Some((taken, plain)) = take_report(&mut data, LINE_MAX_BYTES) else { return };
+    assert_eq!((taken, data), (line, b"behind".as_slice()));
+    assert_eq!((plain.client, plain.time), (said.client, said.time));
+    assert_eq!((plain.location_text, plain.time_text), (said.location_text, said.time_text));
 }
 
 /// Lets the herd hear it. Reply and record are one line, which is read as it was written.
@@ -169,6 +184,8 @@ fn check_refusal(line: &[u8]) {
         _ => false,
     };
     assert!(!valid, "a valid command was refused");
+    let plain = [line, b"\n"].concat();
+    assert_eq!(take_report(&mut plain.as_slice(), LINE_MAX_BYTES), None, "not in one pass either");
     let mut reply = Vec::new();
     write_refusal(&mut reply, line);
     write_cut_off(&mut reply, line);

@@ -52,7 +52,23 @@ pub(super) enum Next {
 }
 
 impl Talk {
-    /// Answers a line, at this time of the server's clock.
+    /// Answers a report that has been read already, `line`, at this time of the server's clock.
+    pub fn report_received(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        said: &IAmAt<'_>,
+        now: Nanos,
+        cx: &mut Ctx<'_, Server>,
+    ) -> Next {
+        if logging::tells_traffic() {
+            logging::received(peer(me, cx), line);
+        }
+        self.spoken = true;
+        self.i_am_at(me, line, said, now, cx)
+    }
+
+    /// Answers any line, at this time of the server's clock.
     pub fn line_received(
         &mut self,
         me: Token,
@@ -208,6 +224,9 @@ impl Talk {
     /// stand behind one that is waited for.
     #[inline]
     fn replied(&mut self, me: Token, start: usize, cx: &mut Ctx<'_, Server>) {
+        if self.rare.is_none() && !logging::tells_traffic() {
+            return;
+        }
         let text = cx.app.answers.get(start..).unwrap_or_default();
         match self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) {
             None => log_reply(me, text, cx),
