@@ -7,11 +7,18 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn bench(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herdbench"));
     command.args(words).env("HERD_ROOT", env!("CARGO_MANIFEST_DIR")).env_remove("HERD_RUN");
     command
+}
+
+/// Two that measure at the same time would take each other's CPUs, and might meet each other's servers.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -31,6 +38,7 @@ fn left_over(bench: u32) -> Vec<String> {
 
 #[test]
 fn a_smoke_measures_every_row_and_writes_the_results() {
+    let _alone = alone();
     let out = folder("smoke");
     let child = bench(&["--smoke", "--out"]).arg(&out).stdout(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
@@ -60,6 +68,7 @@ fn a_smoke_measures_every_row_and_writes_the_results() {
 
 #[test]
 fn what_it_has_started_ends_with_it() {
+    let _alone = alone();
     let out = folder("ended");
     let mut command = bench(&["--smoke", "--rounds", "100", "--only", "ring", "--out"]);
     let mut child =

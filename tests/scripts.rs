@@ -9,28 +9,20 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+#[path = "program/support/ports.rs"]
+mod ports;
+
+use ports::free_ports;
+
 /// Past it something hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A run folder, with a topology of three servers in a row.
 struct Stage {
     folder: PathBuf,
-    ports: [u16; 3],
-}
-
-/// Ports on which nobody listens, below those that the system gives to outgoing connections (which other
-/// tests make meanwhile). No two tests get the same.
-fn free_ports() -> [u16; 3] {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 10_000).unwrap();
-    [(); 3].map(|()| {
-        let port = || 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        std::iter::repeat_with(port).find(free).unwrap()
-    })
+    ports: Vec<u16>,
 }
 
 /// What a command said, and how it ended.
@@ -55,8 +47,8 @@ impl Stage {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scripts-{name}"));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        let ports = free_ports();
-        let [alford, ball, welsh] = ports;
+        let ports = free_ports(3);
+        let [alford, ball, welsh] = ports[..] else { unreachable!("three were asked for") };
         let topology = format!(
             "Alford 127.0.0.1:{alford} Ball\nBall 127.0.0.1:{ball} Welsh\nWelsh 127.0.0.1:{welsh}\n"
         );
@@ -178,7 +170,7 @@ fn keys_are_made_on_first_use_and_links_are_protected_by_them() {
     assert!(keys(&stage) == before);
     stage.herd(&["stop"]);
     let file = stage.folder.join("topology.txt");
-    let [port, ..] = free_ports();
+    let port = free_ports(1)[0];
     let text = fs::read_to_string(&file).unwrap() + &format!("Young 127.0.0.1:{port} Ball\n");
     fs::write(&file, text).unwrap();
     stage.start();

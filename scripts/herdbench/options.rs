@@ -18,7 +18,7 @@ the table in Markdown.
   --install     get the peers (Python, tokio, C) into target/bench-peers, and end; the others
                 (node, redis-server, memcached) come from your system's packages
   --quick       fewer and shorter samples, a tenth of the clients: about four minutes, all about twelve
-  --smoke       a few seconds, without any peer: whether all of it works, not how fast
+  --smoke       half a minute, without any peer: whether all of it works, not how fast
   --only A,B    these rows only, of:
 ";
 
@@ -162,8 +162,9 @@ impl Sizes {
         Self {
             mode: " --smoke",
             rounds: 1,
-            sample: Duration::from_millis(100),
-            warmup: Duration::from_millis(20),
+            // Something must be answered meanwhile, on a busy machine too.
+            sample: Duration::from_millis(500),
+            warmup: Duration::from_millis(100),
             more_rounds: 0,
             full: (4, 4),
             idle: 50,

@@ -32,13 +32,13 @@ pub const RING: [(&str, &[&str]); 5] = [
 ];
 
 /// How long a server may take to answer after its start; a journal or an interpreter takes a while.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a link or a record may take to arrive.
 pub const HERD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a server may take to answer a question.
-pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nobody listens there, so that a WHATSAT ends at once and asks nobody outside.
 const NO_PLACES: &str = "https://127.0.0.1:1";
@@ -201,6 +201,9 @@ impl Stage {
         command.arg("--log-dir").arg(&self.folder).args(["--log-level", "info"]);
         command.arg("--control").arg(&control);
         let server = Server::start(bench, "places", &command, LOAD_CPU, port)?;
+        // It listens first, so that one that cannot leaves the certificate of the one that does.
+        let written = bench.stop.wait(START_PATIENCE, || ca.is_file().then_some(()));
+        written.ok_or("the stand-in for Places does not write its certificate")?;
         Ok(Server { control: Some(control), ..server })
     }
 

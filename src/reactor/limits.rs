@@ -78,9 +78,10 @@ pub const ACCEPT_BUDGET: usize = 64;
 pub const HIGH_WATER_BYTES: usize = 64 * 1024;
 
 /// A connection with so much output that may be sent and that the kernel does not take is closed. Held
-/// back above the high-water mark, a connection can get there only by what it had asked before: some
-/// dozens of questions about places, with answers of the usual tens of thousands of bytes, stay below a
-/// third of this, and the longest single answer that is taken from an upstream is a quarter.
+/// back above the high-water mark, a connection can get there only by what it had asked before; the longest
+/// single answer that is taken from an upstream is a quarter of this. What an application keeps to itself
+/// until the peer has taken what is before it is no output yet, and not counted: answers about places,
+/// which the server hands over one by one, as many as a connection may wait for, of up to 1 MiB each.
 pub const UNREAD_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// A connection whose output waits, and of which the kernel takes nothing for so long, is closed: its
@@ -144,6 +145,10 @@ pub const DELAY_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// an idle connection holds none. Enough for a hundred busy ones in each turn, and little to keep for ever
 /// after a crowd of slow readers.
 pub const SPARE_MAX_BYTES: usize = 1024 * 1024;
+
+/// What one of them may hold; a longer one goes back to the system. The replies to some hundred commands
+/// fit, and a crowd of slow readers cannot fill with a few long ones the place of those that are used.
+pub const SPARE_EACH_MAX_BYTES: usize = 16 * 1024;
 
 /// How much of what a slow reader has taken may lie in front of what it has not.
 pub const SENT_MAX_BYTES: usize = 128 * 1024;

@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
-use super::limits::{SENT_MAX_BYTES, SPARE_MAX_BYTES};
+use super::limits::{SENT_MAX_BYTES, SPARE_EACH_MAX_BYTES, SPARE_MAX_BYTES};
 
 /// What one read attempt brought.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(super) struct Buffer {
     reported: bool,
 }
 
-/// Buffers for the next output that has something to say, up to so much memory.
+/// Buffers for the next output that has something to say, none of them long, up to so much memory in all.
 #[derive(Default)]
 pub(super) struct Spare {
     #[expect(clippy::vec_box, reason = "an output takes one over as it is, without allocating")]
@@ -100,8 +100,9 @@ impl Spare {
     }
 
     fn keep(&mut self, buffer: Box<Buffer>) {
-        if self.bytes + buffer.memory() <= SPARE_MAX_BYTES {
-            self.bytes += buffer.memory();
+        let memory = buffer.memory();
+        if memory <= SPARE_EACH_MAX_BYTES && self.bytes + memory <= SPARE_MAX_BYTES {
+            self.bytes += memory;
             self.buffers.push(buffer);
         }
     }

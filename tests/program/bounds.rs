@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::support::{ALONE, Client, HERD, Herd, PAIR, Process, eventually, herd};
-use super::upstream::{Gate, Scene, THREE, has_heard};
 
 const QUESTION: &str = "nonsense";
 const ANSWER: &str = "? nonsense";
@@ -41,6 +40,14 @@ fn flood(stream: &mut TcpStream) -> usize {
             Err(_) => return sent,
         }
     }
+}
+
+/// Again and again, as a server that gets no CPU for a while looks like one that takes nothing more.
+fn flood_until_told(herd: &Herd, client: &mut Client, words: &str) {
+    eventually(words, || {
+        flood(&mut client.stream);
+        herd.log("Solo").contains(words).then_some(())
+    });
 }
 
 /// The table grows in the middle of an `accept` otherwise, which then sleeps for as long as 50 ms.
@@ -130,75 +137,6 @@ fn more_lines_than_a_turn_answers_cost_turns_and_lose_nothing() {
     assert!(turns < 500, "{turns} turns");
 }
 
-/// An upstream that answers nothing before the gate is open.
-fn scene_behind(gate: &Gate, limits: &[&str]) -> Scene {
-    let shut = gate.clone();
-    Scene::new(limits, move |talk| {
-        while talk.request().is_some() {
-            shut.wait();
-            talk.answer(THREE);
-        }
-    })
-}
-
-/// So many different ones, as equal ones share their request.
-fn questions(count: usize) -> String {
-    let lines = (1..=count).map(|radius| format!("WHATSAT kiwi {radius} 2\n"));
-    lines.collect::<Vec<_>>().concat()
-}
-
-/// Waits until the server has so many questions under way.
-fn wait_for(scene: &Scene, count: u64) {
-    let questions = || scene.herd.status("Solo")["questions"].as_u64();
-    eventually("the questions", || (questions() == Some(count)).then_some(()));
-}
-
-/// Which of a client's next replies say that too many wait.
-fn refusals(client: &mut Client, replies: usize, words: &str) -> Vec<bool> {
-    let mut refused = || {
-        let json = client.places_reply().1;
-        let over = json.contains("OVER_QUERY_LIMIT");
-        assert_eq!(json.contains(words), over, "{json}");
-        over
-    };
-    (0..replies).map(|_| refused()).collect()
-}
-
-#[test]
-fn questions_of_a_connection_beyond_those_that_may_wait_are_refused() {
-    let gate = Gate::default();
-    let scene = scene_behind(&gate, &["--max-waiting", "2"]);
-    let (mut client, mut other) = (scene.client(), scene.client());
-    client.send(questions(4));
-    wait_for(&scene, 2);
-    other.send("WHATSAT kiwi 9 2\n");
-    wait_for(&scene, 3);
-    // Replies come in order, also these.
-    assert!(!has_heard(&client));
-    gate.open();
-    let words = "too many questions of this connection are waiting";
-    assert_eq!(refusals(&mut client, 4, words), [false, false, true, true]);
-    assert_eq!(refusals(&mut other, 1, words), [false]);
-    client.send("WHATSAT kiwi 10 2\n");
-    assert_eq!(refusals(&mut client, 1, words), [false]);
-}
-
-#[test]
-fn questions_beyond_those_that_may_wait_in_all_are_refused_at_once() {
-    let gate = Gate::default();
-    let scene = scene_behind(&gate, &["--max-waiting-in-all", "3"]);
-    let (mut client, mut other) = (scene.client(), scene.client());
-    client.send(questions(3));
-    wait_for(&scene, 3);
-    let words = "this server has too many questions waiting";
-    other.send("WHATSAT kiwi 10 2\n");
-    assert_eq!(refusals(&mut other, 1, words), [true]);
-    gate.open();
-    assert_eq!(refusals(&mut client, 3, words), [false; 3]);
-    other.send("WHATSAT kiwi 10 2\n");
-    assert_eq!(refusals(&mut other, 1, words), [false]);
-}
-
 #[test]
 fn a_small_budget_of_input_costs_turns_and_changes_no_answer() {
     const LINES: usize = 100;
@@ -237,8 +175,7 @@ fn too_many_unread_bytes_end_the_connection() {
     let limits = ["--max-output", "10000000", "--max-unread", "100000"];
     let herd = Herd::start_with(ALONE, &limits);
     let mut client = herd.connect("Solo");
-    flood(&mut client.stream);
-    herd.wait_for_log("Solo", "bytes of its replies lay unread");
+    flood_until_told(&herd, &mut client, "bytes of its replies lay unread");
     client.until_cut();
     assert_serves(&herd);
     let log = herd.log("Solo");
@@ -250,8 +187,7 @@ fn too_many_unread_bytes_end_the_connection() {
 fn replies_that_lie_unread_for_too_long_end_the_connection() {
     let herd = Herd::start_with(ALONE, &["--unread-timeout", "0.2"]);
     let mut client = herd.connect("Solo");
-    flood(&mut client.stream);
-    herd.wait_for_log("Solo", "closed: its replies lay unread for 0.2 s");
+    flood_until_told(&herd, &mut client, "closed: its replies lay unread for 0.2 s");
     client.until_cut();
     assert_serves(&herd);
 }

@@ -27,3 +27,4 @@ mod telnet;
 mod tls;
 mod transcripts;
 mod upstream;
+mod waiting;

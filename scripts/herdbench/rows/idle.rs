@@ -24,7 +24,8 @@ pub fn idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
                 Server::peer(bench, peer, "Alford", port, &[])?
             }
         };
-        let sample = load(bench, &idle_words(&server, count, 0.2))?;
+        let seconds = bench.sizes.sample.as_secs_f64();
+        let sample = load(bench, &idle_words(&server, count, seconds))?;
         bytes.push((server.title.clone(), sample.number("bytes_per_connection")?));
     }
     let bytes = Figures(bytes);

@@ -163,5 +163,21 @@ fn the_buffers_of_a_crowd_are_not_all_kept() {
         let kept: usize = spare.buffers.iter().map(|buffer| buffer.memory()).sum();
         assert_eq!(kept, spare.bytes);
         assert!(kept <= SPARE_MAX_BYTES, "{kept} bytes");
+        assert!(spare.buffers.iter().all(|buffer| buffer.memory() <= SPARE_EACH_MAX_BYTES));
     }
+}
+
+#[test]
+fn long_buffers_take_no_place_of_those_that_are_used() {
+    let mut spare = Spare::default();
+    for size in [100_000, 8192] {
+        let mut outputs: Vec<Output> = (0..100).map(|_| Output::default()).collect();
+        for output in &mut outputs {
+            output.tail(&mut spare).reserve_exact(size);
+        }
+        for output in &mut outputs {
+            output.release(&mut spare);
+        }
+    }
+    assert_eq!(spare.buffers.len(), 100);
 }

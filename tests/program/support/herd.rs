@@ -104,7 +104,11 @@ impl Herd {
             .stdout(Stdio::null());
         let process = Process::spawn(name, &mut command, &self.folder);
         self.servers.iter_mut().find(|(n, ..)| n == name).unwrap().2 = Some(process);
-        eventually(&format!("{name} answers STATUS"), || self.try_status(name));
+        eventually(&format!("{name} answers STATUS"), || {
+            let ended = self.process(name).child.try_wait().unwrap();
+            assert!(ended.is_none(), "{name} has ended: {}", self.process(name).errors());
+            self.try_status(name)
+        });
     }
 
     pub fn process(&mut self, name: &str) -> &mut Process {

@@ -5,20 +5,21 @@
 
 mod client;
 mod herd;
+mod ports;
 mod process;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use client::{Client, control, say};
 pub use herd::{ALFORD, ALONE, BOLDEN, FARMAR, Herd, PAIR, Shape};
+pub use ports::free_ports;
 pub use process::{HERD, Process, herd, run_to_end};
 
 /// Far more than anything takes on a busy machine; it only bounds how long a failure takes.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` gives something, or fails with `what`.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -59,14 +60,4 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// Ports on which nobody listens, below those that the system gives to outgoing connections, which other
-/// tests make meanwhile. No two tests get the same.
-pub fn free_ports(count: usize) -> Vec<u16> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id() % 10_000;
-    let port = || 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-    let ports = std::iter::repeat_with(|| u16::try_from(port()).unwrap());
-    ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
 }
