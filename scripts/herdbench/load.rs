@@ -38,8 +38,11 @@ impl Sample {
     /// other, so there only the generator can tell.
     fn disturbed(&self) -> bool {
         let herd = self.number("servers").is_ok_and(|servers| servers > 1.0);
-        let sides: &[&str] = if herd { &["load_wait"] } else { &["server_wait", "load_wait"] };
-        sides.iter().any(|key| self.number(key).is_ok_and(|waited| waited > DISTURBED))
+        self.waited("load_wait") || !herd && self.waited("server_wait")
+    }
+
+    fn waited(&self, side: &str) -> bool {
+        self.number(side).is_ok_and(|waited| waited > DISTURBED)
     }
 }
 
@@ -69,6 +72,11 @@ impl Samples {
     /// Whether none of them was calm.
     pub fn disturbed(&self) -> bool {
         self.0.iter().all(Sample::disturbed)
+    }
+
+    /// The same for servers whose threads wait for each other by themselves, so that only the generator can tell.
+    pub fn generator_disturbed(&self) -> bool {
+        self.0.iter().all(|sample| sample.waited("load_wait"))
     }
 
     fn sorted(&self, key: &str) -> Result<Vec<f64>, String> {
@@ -114,16 +122,22 @@ pub fn in_turn(bench: &mut Bench, servers: &[Server], words: &str) -> Result<Vec
             format!("{address} --kind {} --pid {pid} {times} {words}", server.kind)
         })
         .collect();
-    in_turn_each(bench, &each)
+    in_turn_each(bench, &each, |place| servers.get(place).map_or(Ok(()), Server::empty_log))
 }
 
 /// Runs `herd load` with each of these words in turn, round after round: A B C, A B C. What the machine does
-/// meanwhile meets all alike. Those that were never calm have a few rounds more.
-pub fn in_turn_each(bench: &mut Bench, each: &[String]) -> Result<Vec<Samples>, String> {
+/// meanwhile meets all alike. Those that were never calm have a few rounds more. `begin` is called before
+/// each, with its place.
+pub fn in_turn_each(
+    bench: &mut Bench,
+    each: &[String],
+    begin: impl Fn(usize) -> Result<(), String>,
+) -> Result<Vec<Samples>, String> {
     let mut all: Vec<Samples> = each.iter().map(|_| Samples::default()).collect();
     for round in 0..bench.sizes.rounds + bench.sizes.more_rounds {
-        for (words, samples) in each.iter().zip(&mut all) {
+        for (place, (words, samples)) in each.iter().zip(&mut all).enumerate() {
             if round < bench.sizes.rounds || samples.disturbed() {
+                begin(place)?;
                 samples.push(load(bench, words)?);
             }
         }

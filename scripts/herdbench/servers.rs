@@ -54,6 +54,7 @@ pub struct Server {
     /// Where it listens.
     pub port: u16,
     control: Option<PathBuf>,
+    log: Option<PathBuf>,
 }
 
 impl Server {
@@ -77,7 +78,16 @@ impl Server {
                 said.trim()
             ));
         }
-        Ok(Self { title: title.to_owned(), kind: "iamat", process, port, control: None })
+        Ok(Self { title: title.to_owned(), kind: "iamat", process, port, control: None, log: None })
+    }
+
+    /// Empties the log of a server of ours, as rotating it would. Else it would grow from sample to sample, and
+    /// sooner or later into memory that a virtual machine must first get from its host, which is not what is
+    /// measured here.
+    pub fn empty_log(&self) -> Result<(), String> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let file = fs::OpenOptions::new().write(true).open(log).and_then(|file| file.set_len(0));
+        file.map_err(|error| format!("the log of {} cannot be emptied: {error}", self.title))
     }
 
     /// A peer. The ports are those of its neighbours.
@@ -220,7 +230,8 @@ impl Stage {
         let (_, port) = found.ok_or_else(|| format!("no server {name} in this herd"))?;
         let command = self.command(bench, name, flags);
         let server = Server::start(bench, title, &command, cpu, *port)?;
-        Ok(Server { control: Some(self.control(name)), ..server })
+        let log = Some(self.folder.join(format!("{name}.log")));
+        Ok(Server { control: Some(self.control(name)), log, ..server })
     }
 
     /// Starts one of them whose system calls are counted into a file, which is written when it has ended.

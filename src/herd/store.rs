@@ -24,8 +24,9 @@ use kept::Kept;
 /// More clients than these no store takes in: they would need more than a hundred gigabytes.
 pub(super) const CLIENTS_MAX: usize = 1 << 30;
 
-/// How many clients no longer fit the cache that one core has to itself, a megabyte or two.
-const LARGE_CLIENTS: usize = 8192;
+/// From how many clients on it pays to look ahead: by measuring, since the records of fewer are mostly in
+/// the caches of one core, and an answer costs less then than the question.
+const LARGE_CLIENTS: usize = 32_768;
 
 /// For how many clients memory is asked at a time: about as many answers as a processor waits for.
 const AHEAD_CLIENTS: usize = 32;

@@ -49,7 +49,7 @@ pub fn beside_idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let seconds = bench.sizes.sample.as_secs_f64();
     let alone = idle_words(&server, 0, seconds);
     let beside = idle_words(&server, count, seconds);
-    let samples = in_turn_each(bench, &[alone, beside])?;
+    let samples = in_turn_each(bench, &[alone, beside], |_| Ok(()))?;
     bench.note_turn(&server);
     let [alone, beside] = samples.as_slice() else { return Err("two were measured".to_owned()) };
     let p50 = |samples: &Samples| samples.median("p50_us");

@@ -107,6 +107,11 @@ impl Compared {
         self.samples.first().is_some_and(Samples::disturbed)
     }
 
+    /// The same where the server has a second thread on its CPU.
+    pub fn generator_disturbed(&self) -> bool {
+        self.samples.first().is_some_and(Samples::generator_disturbed)
+    }
+
     fn each(&self, figure: impl Fn(&Samples) -> Result<f64, String>) -> Result<Figures, String> {
         let both = self.titles.iter().zip(&self.samples);
         let figures = both.map(|(title, samples)| Ok((title.clone(), figure(samples)?)));

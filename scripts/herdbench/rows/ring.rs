@@ -102,7 +102,7 @@ fn measure(bench: &mut Bench, rings: &[Ring], words: &str) -> Result<Vec<Samples
         Ok(format!("{first} --to {} --pid {} {words}", others.join(","), pids.join(",")))
     });
     let each = each.collect::<Result<Vec<_>, String>>()?;
-    in_turn_each(bench, &each)
+    in_turn_each(bench, &each, |_| Ok(()))
 }
 
 fn ours(bench: &mut Bench, tls: bool) -> Result<Ring, String> {
