@@ -137,14 +137,13 @@ impl Talk {
         question: &WhatsAt<'_>,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
+        let too_many = self.too_many(cx.app);
         let Server { herd, places, bounds, answers, .. } = &mut *cx.app;
         let Some(record) = herd.where_is(question.client) else {
             self.reply(me, cx, |out| write_refusal(out, line));
             return Next::GoOn;
         };
-        let waiting = self.rare.as_ref().map_or(0, |rare| rare.replies.waiting());
-        if waiting >= bounds.waiting_max || self.holds_enough() {
-            let words = "places: too many questions of this connection are waiting";
+        if let Some(words) = too_many {
             let json = error_json_with_status("OVER_QUERY_LIMIT", words);
             let start = answers.len();
             for part in [record.line, b"\n", &json, b"\n\n"] {
@@ -166,10 +165,28 @@ impl Talk {
         Next::GoOn
     }
 
+    /// Why nothing more may be asked of Places now; `None`: it may.
+    fn too_many(&self, server: &Server) -> Option<&'static str> {
+        let Server { bounds, held_bytes, .. } = server;
+        let waiting = self.rare.as_ref().map_or(0, |rare| rare.replies.waiting());
+        if waiting >= bounds.waiting_max || self.holds_enough() {
+            return Some("places: too many questions of this connection are waiting");
+        }
+        let full = *held_bytes >= bounds.held_in_all_max_bytes;
+        full.then_some("places: too many answers of this server wait to be taken")
+    }
+
     /// Places has answered, or never will.
-    pub fn answered(&mut self, place: u64, reply: Reply) {
+    pub fn answered(&mut self, place: u64, reply: Reply, server: &mut Server) {
         if let Some(rare) = &mut self.rare {
-            rare.replies.fill(place, reply);
+            rare.replies.fill(place, reply, &mut server.held_bytes);
+        }
+    }
+
+    /// The connection is lost, and what it held is held no more.
+    pub fn drop_replies(&mut self, server: &mut Server) {
+        if let Some(rare) = &mut self.rare {
+            rare.replies.drop_all(&mut server.held_bytes);
         }
     }
 
@@ -178,7 +195,7 @@ impl Talk {
     pub fn send_ready(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         let Some(rare) = &mut self.rare else { return };
         while !cx.io.is_choked(me)
-            && let Some((reply, behind)) = rare.replies.take_ready()
+            && let Some((reply, behind)) = rare.replies.take_ready(&mut cx.app.held_bytes)
         {
             let peer = peer(me, cx);
             cx.io.write_with(me, |out| {
@@ -225,7 +242,7 @@ impl Talk {
         match self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) {
             None => log_reply(me, text, cx),
             Some(rare) => {
-                rare.replies.hold(text);
+                rare.replies.hold(text, &mut cx.app.held_bytes);
                 cx.app.answers.truncate(start);
             }
         }

@@ -13,8 +13,13 @@ use crate::reactor::{Speech, TlsServer};
 use crate::server::bounds::Bounds;
 
 /// Fewer than a test's lines, so that it takes many turns.
-const FEW: Bounds =
-    Bounds { line_max_bytes: 100, lines_per_turn: 4, waiting_max: 2, waiting_in_all_max: 3 };
+const FEW: Bounds = Bounds {
+    line_max_bytes: 100,
+    lines_per_turn: 4,
+    waiting_max: 2,
+    waiting_in_all_max: 3,
+    held_in_all_max_bytes: 1_000_000,
+};
 
 /// So many different lines, and the answers to them.
 fn lines(count: usize) -> (String, String) {
