@@ -74,6 +74,11 @@ impl Replies {
         self.held_bytes
     }
 
+    /// The place that [`wait`](Self::wait) will keep next, for whoever has to be told of it before.
+    pub fn next_place(&self) -> u64 {
+        self.next_place
+    }
+
     /// Keeps a place for a reply that comes later, and names it.
     pub fn wait(&mut self) -> u64 {
         let place = self.next_place;

@@ -267,6 +267,29 @@ fn so_many_questions_of_a_connection_wait_and_so_many_in_all() {
     assert_eq!((of(&text), of(&others)), (mine.to_vec(), vec![false, true, true]));
 }
 
+/// It is sent with the answer to the line before it.
+#[test]
+fn that_the_upstream_refuses_is_told_in_the_turn_in_which_it_is_asked() {
+    let mut scene = Scene::with(FEW, Speech::Plain);
+    scene.says("IAMAT k +1+1 1\n");
+    let (at, _) = scene.hears();
+    scene.client.write_all(b"WHATSAT k 1 1\n").unwrap();
+    let mut first = String::new();
+    while !first.ends_with("\n\n") {
+        scene.turn();
+        first += &scene.hears().0;
+    }
+    assert!(first.starts_with(&at) && first.contains("refused"), "{first}");
+    // More of them than may wait, as none does.
+    scene.client.write_all(b"one\nWHATSAT k 1 1\nWHATSAT k 2 1\nWHATSAT k 3 1\n").unwrap();
+    let mut told = String::new();
+    while told.is_empty() {
+        scene.turn();
+        told = scene.hears().0;
+    }
+    assert_eq!(told, format!("? one\n{first}{first}{first}"));
+}
+
 /// With the reactor's part of it, and the allocator's own words, an idle connection is to stay below 256
 /// bytes: one more word here is 16 of them, for the allocator deals in sixteens.
 #[test]
