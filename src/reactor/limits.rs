@@ -81,7 +81,7 @@ pub const HIGH_WATER_BYTES: usize = 64 * 1024;
 /// back above the high-water mark, a connection can get there only by what it had asked before; the longest
 /// single answer that is taken from an upstream is a quarter of this. What an application keeps to itself
 /// until the peer has taken what is before it is no output yet, and not counted: answers about places,
-/// which the server hands over one by one, as many as a connection may wait for, of up to 1 MiB each.
+/// which the server hands over one by one, and which it bounds itself over all connections.
 pub const UNREAD_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// A connection whose output waits, and of which the kernel takes nothing for so long, is closed: its
