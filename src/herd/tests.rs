@@ -3,6 +3,8 @@
 //! Every choice comes from one seed, which is printed when a test fails; `HERD_SEED=n` runs that one
 //! seed alone.
 
+// The same source of chance as the simulation has, by its path: neither of library and integration tests sees
+// what only the other is compiled with, and nothing of it belongs into the program.
 #[path = "../../tests/simulation/random.rs"]
 #[allow(dead_code, reason = "the simulation needs more of it")]
 mod random;

@@ -138,6 +138,7 @@ impl Client {
         let mut ended_a_line = false;
         let mut next = Next::GoOn;
         for _ in 0..lines_max {
+            // Where a line or a Telnet command has begun, what looks like a report is a part of it.
             next = if self.lines.is_between_lines()
                 && let Some((line, said)) = take_report(&mut data, line_max_bytes)
             {

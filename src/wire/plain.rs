@@ -15,14 +15,14 @@ use super::time::take_time;
 /// Takes the report that `data` begins with, if there is one in its plain spelling, with its LF; gives
 /// the line without that, and what it says.
 ///
-/// The client's ID is of visible ASCII here, so that no byte of a Telnet command can be among it.
+/// The client's ID is of ASCII above the space here, so that no byte of a Telnet command can be among it.
 #[inline]
 pub fn take_report<'d>(
     data: &mut &'d [u8],
     line_max_bytes: usize,
 ) -> Option<(&'d [u8], IAmAt<'d>)> {
-    let as_written = data.strip_prefix(b"IAMAT")?;
-    let text = as_written.strip_prefix(b" ")?;
+    let after_word = data.strip_prefix(b"IAMAT")?;
+    let text = after_word.strip_prefix(b" ")?;
     let (client, rest) = text.split_at_checked(find_end_of_plain(text)?)?;
     let at_location = rest.strip_prefix(b" ")?;
     let (location_text, rest) = take_location(at_location)?;
@@ -32,7 +32,7 @@ pub fn take_report<'d>(
 
     let line = data.get(..data.len() - end.len())?;
     let time_text = at_time.get(..at_time.len() - end.len())?;
-    let as_written = as_written.get(..as_written.len() - after.len())?;
+    let as_written = after_word.get(..after_word.len() - after.len())?;
     if client.is_empty() || line.len() > line_max_bytes {
         return None;
     }

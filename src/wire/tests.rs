@@ -42,8 +42,9 @@ proptest! {
     fn a_difference_is_read_as_it_was_written(
         difference in -9_999_999_999_999_999_999_999_i128..=9_999_999_999_999_999_999_999,
         small in any::<i64>(),
+        around_short in -20_000_000_000..20_000_000_000_i128,
     ) {
-        for nanos in [difference, Nanos::from(small)] {
+        for nanos in [difference, Nanos::from(small), around_short] {
             let mut out = Vec::new();
             write_difference(&mut out, nanos);
             prop_assert_eq!(parse_difference(&out), Some(nanos));

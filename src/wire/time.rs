@@ -266,6 +266,11 @@ mod tests {
         assert_eq!(difference(-1), "-0.000000001");
         assert_eq!(difference(-1_000_000_000), "-1.000000000");
         assert_eq!(difference(12_000_000_345), "+12.000000345");
+        // The last that is short, and the first that is not.
+        assert_eq!(difference(9_999_999_999), "+9.999999999");
+        assert_eq!(difference(-9_999_999_999), "-9.999999999");
+        assert_eq!(difference(10_000_000_000), "+10.000000000");
+        assert_eq!(difference(-10_000_000_000), "-10.000000000");
     }
 
     #[test]

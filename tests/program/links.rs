@@ -140,6 +140,19 @@ fn whoever_is_no_neighbour_is_answered_like_any_client() {
 }
 
 #[test]
+fn who_has_reported_is_a_client_and_no_neighbour() {
+    let herd = left();
+    let hello = "HELLO 1 Right 00000000000000aa";
+    let mut client = herd.connect("Left");
+    assert!(client.ask("IAMAT kiwi +1+1 1").starts_with("AT Left +"));
+    assert_eq!(client.ask(hello), format!("? {hello}"));
+    herd.wait_for_log("Left", &format!("speaks as neighbours do, and is none: {hello}"));
+    assert!(client.ask("IAMAT kiwi +1+1 2").starts_with("AT Left +"));
+    // As the first line it is a neighbour's.
+    introduce(&herd, "00000000000000aa");
+}
+
+#[test]
 fn a_hello_without_its_lf_changes_nothing() {
     let herd = left();
     let (mut right, _) = introduce(&herd, "00000000000000aa");

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use herd::herd::backoff::Backoff;
-use herd::herd::journal::{Gate, Replay, Writer};
+use herd::herd::journal::{Gate, REWRITE_SLACK_BYTES, Replay, Writer};
 use herd::herd::links::NeighbourId;
 use herd::herd::topology::{ServerId, Topology};
 use herd::herd::{Herd, Settings};
@@ -24,7 +24,7 @@ const LOG_SLACK_ENTRIES: usize = 1_400;
 const LINE_BYTES: usize = 130;
 /// How much longer than twice what it must hold a journal may get: until it is begun anew, and while
 /// a slow disk is at that.
-const JOURNAL_SLACK_BYTES: usize = (8 << 20) + 200_000;
+const JOURNAL_SLACK_BYTES: u64 = REWRITE_SLACK_BYTES + 200_000;
 
 /// The world's clock begins here, in seconds since 1970.
 const BEGINNING_SECONDS: Nanos = 1_500_000_000;
@@ -194,8 +194,8 @@ impl Server {
         assert!(entries <= 3 * clients + LOG_SLACK_ENTRIES, "{entries} log entries for {clients}");
         // A full disk keeps a journal from being written anew, so that it only grows.
         if plan.trouble < Trouble::Deaths {
-            let bytes = self.disk.journal.bytes.len();
-            let bound = 2 * clients * LINE_BYTES + JOURNAL_SLACK_BYTES;
+            let bytes = self.disk.journal.bytes.len() as u64;
+            let bound = (2 * clients * LINE_BYTES) as u64 + JOURNAL_SLACK_BYTES;
             assert!(bytes <= bound, "a journal of {bytes} bytes for {clients} clients");
         }
     }

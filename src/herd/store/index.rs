@@ -209,6 +209,11 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_a_tag_and_a_slot_and_no_more() {
+        assert_eq!(size_of::<Place>(), 8);
+    }
+
+    #[test]
     fn two_clients_of_one_hash_are_told_apart() {
         let mut index = Index::default();
         for slot in 0..3 {

@@ -33,7 +33,8 @@ enum Line {
     Long(Box<[u8]>),
 }
 
-/// The lower 64 bits of a time, which needs 71: twelve digits of seconds, and nine of nanoseconds.
+/// The lower 64 bits of a time. A client's needs 71, for twelve digits of seconds and nine of nanoseconds;
+/// the server's needs 75, since a neighbour's line adds a difference of thirteen digits to it.
 type Low = u64;
 
 impl Kept {
@@ -180,7 +181,9 @@ mod tests {
         };
         let short = "AT A +0.000000001 k +1+1 0".to_owned();
         let longest = INLINE_BYTES - line(0, "7").len();
-        let mut lines = vec![short];
+        // The greatest sum that a line can spell: its high part has more than eight bits.
+        let latest = "AT A +9999999999999.999999999 k +1+1 999999999999.999999999".to_owned();
+        let mut lines = vec![short, latest];
         for time in ["999999999999.999999999", "-999999999999.999999999", "-0.000000001", "7"] {
             lines.extend([1, longest, longest + 1, longest + 2, 9_000].map(|it| line(it, time)));
         }

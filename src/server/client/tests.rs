@@ -167,6 +167,22 @@ fn an_unfinished_telnet_command_is_an_unfinished_line() {
 }
 
 #[test]
+fn a_report_is_none_where_a_line_or_a_telnet_command_has_begun() {
+    let mut scene = Scene::new();
+    scene.says("x");
+    scene.says("IAMAT k +1+1 1\n");
+    scene.assert_hears("? xIAMAT k +1+1 1\n", false);
+    scene.client.write_all(&[255, 250]).unwrap();
+    scene.settle();
+    scene.says("IAMAT k +1+1 1\n");
+    scene.client.write_all(&[255, 240]).unwrap();
+    scene.says("half\n");
+    scene.assert_hears("? half\n", false);
+    scene.says("IAMAT k +1+1 1\n");
+    scene.assert_hears("AT Solo -1.000000000 k +1+1 1\n", false);
+}
+
+#[test]
 fn an_idle_connection_may_stay_as_long_as_it_likes() {
     let mut scene = Scene::new();
     scene.at(3_600_000);

@@ -116,6 +116,16 @@ fn only_a_first_line_makes_a_browser() {
 }
 
 #[test]
+fn nor_does_a_line_behind_a_report() {
+    let herd = solo();
+    let said = "IAMAT kiwi +1+1 1\nGET / HTTP/1.1\nIAMAT kiwi +1+1 2\n";
+    let replies = String::from_utf8(exchange(&herd, said)).unwrap();
+    let lines: Vec<&str> = replies.lines().collect();
+    assert_eq!((lines.len(), lines[1]), (3, "? GET / HTTP/1.1"), "{replies}");
+    assert!(lines[0].ends_with(" kiwi +1+1 1") && lines[2].ends_with(" kiwi +1+1 2"), "{replies}");
+}
+
+#[test]
 fn a_client_that_is_refused_may_go_on() {
     let herd = solo();
     let mut client = herd.connect("Solo");

@@ -48,6 +48,20 @@ fn hears_all(scene: &mut Scene, other: &mut TcpStream) -> (String, usize) {
 }
 
 #[test]
+fn a_report_may_be_as_long_as_any_line_and_no_longer() {
+    let mut scene = Scene::with(FEW, Speech::Plain);
+    let report =
+        |bytes: usize| format!("IAMAT {} +1+1 1", "k".repeat(bytes - "IAMAT  +1+1 1".len()));
+    let longest = report(FEW.line_max_bytes);
+    scene.says(&format!("{longest}\n"));
+    let fields = longest.strip_prefix("IAMAT").unwrap();
+    scene.assert_hears(&format!("AT Solo -1.000000000{fields}\n"), false);
+    let too_long = report(FEW.line_max_bytes + 1);
+    scene.says(&format!("{too_long}\n"));
+    scene.assert_hears(&format!("? {}...\n", &too_long[..64]), true);
+}
+
+#[test]
 fn a_client_with_many_lines_is_answered_in_order_and_others_between_them() {
     let mut scene = Scene::with(FEW, Speech::Plain);
     scene.settle();
