@@ -29,7 +29,7 @@ pub enum CatchUp {
 pub struct Settings {
     /// What a neighbour gets when a link to it comes up.
     pub catch_up: CatchUp,
-    /// How many clients are known at most; about a billion in any case, the places of the store. A client's
+    /// How many clients are known at most; about a billion in any case, the slots of a store. A client's
     /// line, which its ID makes as long as 16 KB, comes on top of what a client costs.
     pub max_clients: usize,
     /// How far the time of a report may be ahead of the clock of the server that hears it; `None`: any.

@@ -3,8 +3,8 @@
 //! Every choice comes from one seed, which is printed when a test fails; `HERD_SEED=n` runs that one
 //! seed alone.
 
-// The same source of chance as the simulation has, by its path: neither of library and integration tests sees
-// what only the other is compiled with, and nothing of it belongs into the program.
+// By its path, since the simulation, an integration test, and these tests of the library cannot see each
+// other's modules, and the program itself has no use for it.
 #[path = "../../tests/simulation/random.rs"]
 #[allow(dead_code, reason = "the simulation needs more of it")]
 mod random;

@@ -1,8 +1,9 @@
 //! Plain decimal numbers: ASCII digits, at most one point with digits on both sides, no exponent.
 //!
 //! Owns the whole numbers and fractions that times, marks and the journal are written in, and the two
-//! numbers of a WHATSAT: radius and bound. A number is never a float on its way through the protocol, because a float
-//! would answer with other digits than it was asked with. Called by the other parsers of `wire`.
+//! numbers of a WHATSAT: radius and bound. A number is never a float on its way through the protocol,
+//! because a float would answer with other digits than it was asked with. Called by the other parsers
+//! of `wire`.
 
 use super::digits::{leading_digits, value};
 use super::scan::after_digits;

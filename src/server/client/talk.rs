@@ -241,8 +241,8 @@ impl Talk {
     /// stand behind one that is waited for.
     #[inline]
     fn replied(&mut self, me: Token, start: usize, cx: &mut Ctx<'_, Server>) {
-        // Without anything rare there is nothing to stand behind, and a log without traffic is told nothing: so
-        // it is for nearly every reply, which stays where it was composed.
+        // With nothing rare there is nothing to stand behind, and a log without traffic is told nothing:
+        // the reply stays where it was composed, as nearly every one does.
         if self.rare.is_none() && !logging::tells_traffic() {
             return;
         }
