@@ -70,6 +70,8 @@ impl Writer {
                 write_record(out, change.record.line);
             }
         }
+        // The newest changes may be of clients that are forgotten, and no longer in the log.
+        self.cursor = herd.last_change();
         false
     }
 
