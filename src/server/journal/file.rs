@@ -111,6 +111,11 @@ impl JournalFile {
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
         self.writer.wants_rewrite(herd)
     }
+
+    /// Whether it would be a good deal shorter if it were.
+    pub fn would_shrink(&self, herd: &Herd) -> bool {
+        self.writer.excess_bytes(herd) > 0
+    }
 }
 
 /// Opens a journal, makes it if there is none, and takes in what it holds. A line that was never ended is

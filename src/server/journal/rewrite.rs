@@ -70,9 +70,11 @@ impl Rewrite {
         self.file
     }
 
-    /// Gives up: the file goes away.
-    pub fn abandon(self) {
+    /// Gives up: the file's name goes away at once, so that the next rewrite finds it free, and the file
+    /// is given back to be closed.
+    pub fn abandon(self) -> JournalFile {
         let _ = fs::remove_file(&self.path);
+        self.file
     }
 }
 
