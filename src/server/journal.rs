@@ -40,7 +40,7 @@ use crate::reactor::{DelayedCall, Io, Target, Token};
 use file::{Extent, JournalFile, Opened};
 use hold::Hold;
 pub use rewrite::Finished;
-use rewrite::{Rewrite, new_path, sync_folder};
+use rewrite::{Rewrite, close_on_helper, new_path, sync_folder};
 pub use trouble::RETRY_INTERVAL;
 use trouble::Trouble;
 
@@ -397,18 +397,6 @@ impl Journal {
         }
         self.note_synced(extent, io);
     }
-}
-
-/// Lets go of a file that has lost its name. That frees all its blocks, which may take long.
-///
-/// Where too much waits for the helper thread, which is not asked here, the file is closed on the loop after
-/// all. The helper does one thing after the other, so the next sync, and with `--sync always` the replies
-/// that wait for it, come after the close.
-fn close_on_helper(file: Option<JournalFile>, io: &mut Io<Server>) {
-    io.defer_to_thread(Target::Application, move || {
-        drop(file);
-        Event::Journal(JournalEvent::Closed)
-    });
 }
 
 #[cfg(test)]

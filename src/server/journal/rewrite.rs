@@ -98,6 +98,18 @@ pub(super) fn begin_anew(journal: &Path, herd: &Herd) -> io::Result<JournalFile>
     }
 }
 
+/// Lets go of a file that has lost its name. That frees all its blocks, which may take long.
+///
+/// Whether the helper thread takes the job is ignored: where too much waits there already, the file is
+/// closed on the loop after all. The thread does one thing after the other, so the next sync, and with
+/// `--sync always` the replies that wait for it, come after the close.
+pub(super) fn close_on_helper(file: Option<JournalFile>, io: &mut Io<Server>) {
+    io.defer_to_thread(Target::Application, move || {
+        drop(file);
+        Event::Journal(JournalEvent::Closed)
+    });
+}
+
 fn put_in_place(file: &File, from: &Path, to: &Path) -> Finished {
     if let Err(e) = file.sync_all() {
         return Finished::NotRenamed(format!("cannot sync {}: {e}", from.display()));
