@@ -28,7 +28,7 @@ pub struct Turn {
     pub row: &'static str,
     /// The longest by the clock, in microseconds.
     pub us: f64,
-    /// The most processor time that one used, in microseconds.
+    /// The most processor time that one used, in microseconds, of those that a single event did not bring.
     pub cpu_us: f64,
     /// Others had the server's CPU now and then, perhaps in the middle of a turn.
     pub disturbed: bool,
@@ -147,10 +147,10 @@ impl Bench {
 
     /// Asks a server of ours for its longest turns under this row's work. Called before it is stopped.
     pub fn note_turn(&mut self, server: &Server) {
-        let longest = server.counts("longest_turn_us").and_then(|us| {
-            let cpu_us = server.counts("longest_turn_cpu_us")?;
-            Ok((us, cpu_us))
-        });
+        // A server that does not answer has no turn to tell of.
+        let status = server.status().unwrap_or_default();
+        let number = |key| status.get(key).and_then(Value::as_f64);
+        let longest = number("longest_turn_us").zip(number("longest_turn_cpu_us"));
         let disturbed = server.process.waited_share().is_ok_and(|share| share > DISTURBED);
         let row = self.row;
         self.turns.extend(longest.map(|(us, cpu_us)| Turn { row, us, cpu_us, disturbed }));

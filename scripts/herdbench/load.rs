@@ -2,7 +2,8 @@
 //! for those that were disturbed each time.
 //!
 //! A sample is disturbed when the server or the generator was ready to run for more than a few per cent of
-//! the time and had no CPU: somebody else had it. Other work only ever adds, so of several samples the
+//! the time and had no CPU: somebody else had it. Where what is measured has several threads on one CPU,
+//! that somebody is mostly one of them, and only the generator can tell. Other work only ever adds, so of several samples the
 //! least CPU time is the truest; of latencies it is the median. Called by the rows.
 
 use std::process::{Command, Stdio};
@@ -34,26 +35,36 @@ impl Sample {
         number.ok_or_else(|| format!("herd load tells no {key:?}"))
     }
 
-    /// Whether somebody else had the CPU of a side. The servers of a herd share theirs and wait for each
-    /// other, so there only the generator can tell.
-    fn disturbed(&self) -> bool {
-        let herd = self.number("servers").is_ok_and(|servers| servers > 1.0);
-        self.waited("load_wait") || !herd && self.waited("server_wait")
-    }
-
     fn waited(&self, side: &str) -> bool {
         self.number(side).is_ok_and(|waited| waited > DISTURBED)
     }
 }
 
+/// Who is measured.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// What `herd load` is told, the address first.
+    pub words: String,
+    /// Whether it has several threads or servers on its CPU, which wait for each other by themselves.
+    pub shares_cpu: bool,
+}
+
 /// The samples of one candidate.
-#[derive(Debug, Default)]
-pub struct Samples(Vec<Sample>);
+#[derive(Debug)]
+pub struct Samples {
+    all: Vec<Sample>,
+    shares_cpu: bool,
+}
 
 impl Samples {
+    /// None yet. See [`Candidate::shares_cpu`].
+    pub fn of(shares_cpu: bool) -> Self {
+        Self { all: Vec::new(), shares_cpu }
+    }
+
     /// One more.
     pub fn push(&mut self, sample: Sample) {
-        self.0.push(sample);
+        self.all.push(sample);
     }
 
     /// The least of a figure over the calm samples, or over all when none was calm.
@@ -71,17 +82,17 @@ impl Samples {
 
     /// Whether none of them was calm.
     pub fn disturbed(&self) -> bool {
-        self.0.iter().all(Sample::disturbed)
+        self.all.iter().all(|sample| self.is_disturbed(sample))
     }
 
-    /// The same for servers whose threads wait for each other by themselves, so that only the generator can tell.
-    pub fn generator_disturbed(&self) -> bool {
-        self.0.iter().all(|sample| sample.waited("load_wait"))
+    /// Whether somebody else had the CPU of a side, as far as it can be told.
+    fn is_disturbed(&self, sample: &Sample) -> bool {
+        sample.waited("load_wait") || !self.shares_cpu && sample.waited("server_wait")
     }
 
     fn sorted(&self, key: &str) -> Result<Vec<f64>, String> {
         let all = self.disturbed();
-        let kept = self.0.iter().filter(|sample| all || !sample.disturbed());
+        let kept = self.all.iter().filter(|sample| all || !self.is_disturbed(sample));
         let told: Vec<Result<f64, String>> = kept.map(|sample| sample.number(key)).collect();
         // A sample in which nothing was answered has no figure for each answer.
         let mut numbers: Vec<f64> = told.iter().flatten().copied().collect();
@@ -115,30 +126,31 @@ pub fn load(bench: &mut Bench, words: &str) -> Result<Sample, String> {
 /// Measures servers in turn, for the time of one sample each. See [`in_turn_each`].
 pub fn in_turn(bench: &mut Bench, servers: &[Server], words: &str) -> Result<Vec<Samples>, String> {
     let times = bench.sizes.times();
-    let each: Vec<String> = servers
+    let each: Vec<Candidate> = servers
         .iter()
         .map(|server| {
             let (address, pid) = (server.address(), server.process.pid());
-            format!("{address} --kind {} --pid {pid} {times} {words}", server.kind)
+            let words = format!("{address} --kind {} --pid {pid} {times} {words}", server.kind);
+            Candidate { words, shares_cpu: server.shares_cpu }
         })
         .collect();
     in_turn_each(bench, &each, |place| servers.get(place).map_or(Ok(()), Server::empty_log))
 }
 
-/// Runs `herd load` with each of these words in turn, round after round: A B C, A B C. What the machine does
+/// Runs `herd load` for each of these in turn, round after round: A B C, A B C. What the machine does
 /// meanwhile meets all alike. Those that were never calm have a few rounds more. `begin` is called before
 /// each, with its place.
 pub fn in_turn_each(
     bench: &mut Bench,
-    each: &[String],
+    each: &[Candidate],
     begin: impl Fn(usize) -> Result<(), String>,
 ) -> Result<Vec<Samples>, String> {
-    let mut all: Vec<Samples> = each.iter().map(|_| Samples::default()).collect();
+    let mut all: Vec<Samples> = each.iter().map(|one| Samples::of(one.shares_cpu)).collect();
     for round in 0..bench.sizes.rounds + bench.sizes.more_rounds {
-        for (place, (words, samples)) in each.iter().zip(&mut all).enumerate() {
+        for (place, (one, samples)) in each.iter().zip(&mut all).enumerate() {
             if round < bench.sizes.rounds || samples.disturbed() {
                 begin(place)?;
-                samples.push(load(bench, words)?);
+                samples.push(load(bench, &one.words)?);
             }
         }
     }
@@ -153,7 +165,7 @@ mod tests {
         let one = |(cpu, wait): &(f64, f64)| {
             Sample(json!({ "server_cpu_ns_per_reply": cpu, "server_wait": wait, "load_wait": 0.0 }))
         };
-        Samples(of.iter().map(one).collect())
+        Samples { all: of.iter().map(one).collect(), shares_cpu: false }
     }
 
     const CPU: &str = "server_cpu_ns_per_reply";
@@ -175,15 +187,19 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_share_a_cpu_wait_for_each_other() {
-        let told = |load_wait| json!({ "servers": 5, "server_wait": 0.5, "load_wait": load_wait });
-        assert!(!Sample(told(0.01)).disturbed());
-        assert!(Sample(told(0.04)).disturbed());
+    fn threads_that_share_a_cpu_wait_for_each_other_and_no_sample_is_left_out_or_repeated_for_it() {
+        let shared = |of: &[(f64, f64)]| Samples { shares_cpu: true, ..samples(of) };
+        let some = shared(&[(100.0, 0.5), (300.0, 0.0)]);
+        assert!(!shared(&[(100.0, 0.5)]).disturbed());
+        assert_eq!(some.least(CPU), Ok(100.0));
+        let told = |load_wait| json!({ "server_wait": 0.5, "load_wait": load_wait });
+        assert!(!some.is_disturbed(&Sample(told(0.01))));
+        assert!(some.is_disturbed(&Sample(told(0.04))));
     }
 
     #[test]
     fn a_figure_that_is_not_told_is_named() {
         assert!(samples(&[(1.0, 0.0)]).least("p50_us").unwrap_err().contains("p50_us"));
-        assert!(Samples::default().median(CPU).is_err());
+        assert!(Samples::of(false).median(CPU).is_err());
     }
 }

@@ -31,6 +31,9 @@ pub const RING: [(&str, &[&str]); 5] = [
     ("Welsh", &[]),
 ];
 
+/// What quiet servers log.
+pub const QUIET: &str = "--log-level warn";
+
 /// How long a server may take to answer after its start; a journal or an interpreter takes a while.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,6 +56,9 @@ pub struct Server {
     pub process: Process,
     /// Where it listens.
     pub port: u16,
+    /// Whether its threads wait for each other on its CPU: the log's where every line is told, and the one that
+    /// syncs a journal.
+    pub shares_cpu: bool,
     control: Option<PathBuf>,
     log: Option<PathBuf>,
 }
@@ -78,12 +84,20 @@ impl Server {
                 said.trim()
             ));
         }
-        Ok(Self { title: title.to_owned(), kind: "iamat", process, port, control: None, log: None })
+        Ok(Self {
+            title: title.to_owned(),
+            kind: "iamat",
+            process,
+            port,
+            shares_cpu: false,
+            control: None,
+            log: None,
+        })
     }
 
-    /// Empties the log of a server of ours, as rotating it would. Else it would grow from sample to sample, and
-    /// sooner or later into memory that a virtual machine must first get from its host, which is not what is
-    /// measured here.
+    /// Empties the log of a server of ours in place, under its hands: it writes on at the new end, as it has
+    /// opened the file for appending. Else it would grow from sample to sample, and sooner or later into memory
+    /// that a virtual machine must first get from its host, which is not what is measured here.
     pub fn empty_log(&self) -> Result<(), String> {
         let Some(log) = &self.log else { return Ok(()) };
         let file = fs::OpenOptions::new().write(true).open(log).and_then(|file| file.set_len(0));
@@ -211,7 +225,8 @@ impl Stage {
         command.arg("--log-dir").arg(&self.folder).args(["--log-level", "info"]);
         command.arg("--control").arg(&control);
         let server = Server::start(bench, "places", &command, LOAD_CPU, port)?;
-        // It listens first, so that one that cannot leaves the certificate of the one that does.
+        // The certificate is written after the port is taken, so a second stand-in never overwrites the first
+        // one's.
         let written = bench.stop.wait(START_PATIENCE, || ca.is_file().then_some(()));
         written.ok_or("the stand-in for Places does not write its certificate")?;
         Ok(Server { control: Some(control), ..server })
@@ -231,7 +246,8 @@ impl Stage {
         let command = self.command(bench, name, flags);
         let server = Server::start(bench, title, &command, cpu, *port)?;
         let log = Some(self.folder.join(format!("{name}.log")));
-        Ok(Server { control: Some(self.control(name)), log, ..server })
+        let shares_cpu = !flags.contains(QUIET) || flags.contains("--journal ");
+        Ok(Server { control: Some(self.control(name)), log, shares_cpu, ..server })
     }
 
     /// Starts one of them whose system calls are counted into a file, which is written when it has ended.

@@ -143,6 +143,10 @@ impl Row {
     }
 }
 
+/// What stands under a table with a marked row.
+const MARK: &str = "~ other work on the machine took CPU in every sample of this row; where servers or threads \
+                    of one share theirs, from the generator alone.";
+
 /// The rows as a table in Markdown.
 pub fn markdown(rows: &[Row]) -> String {
     let mut lines = vec![
@@ -156,7 +160,7 @@ pub fn markdown(rows: &[Row]) -> String {
     }
     if rows.iter().any(|row| row.herd.ends_with('~')) {
         lines.push(String::new());
-        lines.push("~ other work on the machine took CPU in every sample of this row.".to_owned());
+        lines.push(MARK.to_owned());
     }
     lines.push(String::new());
     lines.join("\n")

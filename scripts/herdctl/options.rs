@@ -30,7 +30,7 @@ pub const CLIENTS: &str = "--clients";
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 26] = [
+const FLAGS: [(&str, Kind); 27] = [
     (TOPOLOGY, Kind::File),
     (KEYS, Kind::File),
     (CLIENTS, Kind::Text),
@@ -57,6 +57,7 @@ const FLAGS: [(&str, Kind); 26] = [
     ("--max-lines", Kind::Text),
     ("--max-waiting", Kind::Text),
     ("--max-waiting-in-all", Kind::Text),
+    ("--max-held-in-all", Kind::Text),
 ];
 
 /// Flags with their values, each flag at most once.

@@ -54,7 +54,7 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
         "clients",
         "records",
         "longest turn",
-        "CPU of a turn",
+        "most CPU of a turn",
     ];
     let mut text = layout(&columns, &rows);
     if !stop::anything_runs(&herd.run)? {

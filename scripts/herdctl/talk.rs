@@ -34,7 +34,7 @@ pub struct Status {
     pub records: u64,
     /// The longest turn of its loop so far by the clock, in microseconds.
     pub longest_turn_us: u64,
-    /// The most processor time that one turn used, in microseconds.
+    /// The most processor time that one turn used, in microseconds, of those that a single event did not bring.
     pub longest_turn_cpu_us: u64,
     /// Why its log is not written, while it is not.
     pub log_trouble: Option<String>,

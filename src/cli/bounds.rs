@@ -35,6 +35,8 @@ What clients may take. Seconds may have fractions, 0 is off where it says so.
   --max-lines N           lines of one connection that are answered in one turn (default 1024)
   --max-waiting N         its WHATSATs that wait for an answer at a time (default 32)
   --max-waiting-in-all N  the same for all connections together (default 10000)
+  --max-held-in-all BYTES  answers that have come and are not taken, of all connections; past it a
+                          WHATSAT is refused (default 67108864)
 ";
 
 /// The most of `--max-input` and `--max-output`: one buffer of that size is always there.
@@ -78,8 +80,14 @@ pub fn take(arguments: &mut Arguments) -> Result<(Limits, Bounds), Failure> {
         waiting_in_all_max: number(
             arguments,
             "--max-waiting-in-all",
-            any,
+            any.clone(),
             bounds.waiting_in_all_max,
+        )?,
+        held_in_all_max_bytes: number(
+            arguments,
+            "--max-held-in-all",
+            any,
+            bounds.held_in_all_max_bytes,
         )?,
     };
     Ok((limits, bounds))
@@ -178,6 +186,7 @@ mod tests {
             ("--max-lines N", bounds.lines_per_turn as u64),
             ("--max-waiting N", bounds.waiting_max as u64),
             ("--max-waiting-in-all N", bounds.waiting_in_all_max as u64),
+            ("--max-held-in-all BYTES", bounds.held_in_all_max_bytes as u64),
         ] {
             let entry = HELP.split("\n  --").find(|entry| format!("--{entry}").starts_with(flag));
             let entry = entry.unwrap_or_else(|| panic!("no {flag} in the help"));
@@ -193,7 +202,8 @@ mod tests {
         let (limits, bounds) = taken(
             "--max-connections 1 --max-connections-per-address 2 --max-line 3 --max-input 1004 \
              --max-output 1005 --max-unread 6 --unread-timeout 7 --idle-timeout 0.25 --keepalive 9 \
-             --handshake-timeout 0.5 --max-lines 11 --max-waiting 0 --max-waiting-in-all 13",
+             --handshake-timeout 0.5 --max-lines 11 --max-waiting 0 --max-waiting-in-all 13 \
+             --max-held-in-all 14",
         )
         .unwrap_or_else(|e| panic!("{e:?}"));
         assert_eq!((limits.connections, limits.connections_per_address), (1, Some(2)));
@@ -205,6 +215,7 @@ mod tests {
         assert_eq!(limits.handshake_timeout, Duration::from_millis(500));
         assert_eq!((bounds.line_max_bytes, bounds.lines_per_turn), (3, 11));
         assert_eq!((bounds.waiting_max, bounds.waiting_in_all_max), (0, 13));
+        assert_eq!(bounds.held_in_all_max_bytes, 14);
     }
 
     #[test]

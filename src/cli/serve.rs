@@ -173,6 +173,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         clients: 0,
         bounds: options.bounds,
         answers: Vec::new(),
+        held_bytes: 0,
         expiry: believed.expiry,
     };
     let mut reactor = Reactor::with_limits(app, options.limits)

@@ -12,7 +12,7 @@
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::limits::DESCRIPTOR_RESERVE;
+use super::limits::{DESCRIPTOR_RESERVE, TABLE_MAX_DESCRIPTORS};
 
 /// Where the system does not tell how many descriptors are open: more than a server has at its start.
 const OPEN_AT_LEAST: usize = 32;
@@ -36,11 +36,11 @@ fn raise_limit() {
 
 /// How many descriptors there are to be in the table.
 fn wanted(limit: usize, connections: usize) -> usize {
-    limit.min(connections.saturating_add(DESCRIPTOR_RESERVE))
+    limit.min(connections.saturating_add(DESCRIPTOR_RESERVE)).min(TABLE_MAX_DESCRIPTORS)
 }
 
-/// Makes the kernel's table so large, at 8 bytes for each: for a moment the last of them is open. Where that
-/// is refused, the table grows as it is needed.
+/// Makes the kernel's table so large, at 8 bytes for each, or up to 16, as it is rounded up to a power of two:
+/// for a moment the last of them is open. Where that is refused, the table grows as it is needed.
 fn enlarge_table(descriptors: usize) {
     if let Some(last) = descriptors.checked_sub(1).and_then(|last| i32::try_from(last).ok()) {
         let _ = fcntl_dupfd_cloexec(std::io::stderr(), last);
@@ -82,9 +82,11 @@ mod tests {
         assert_eq!(wanted(1_000_000, 100), 100 + DESCRIPTOR_RESERVE);
         assert_eq!(wanted(1024, 1000), 1024);
         assert_eq!(wanted(1024, usize::MAX), 1024);
+        assert_eq!(wanted(1 << 30, 100_000_000), TABLE_MAX_DESCRIPTORS);
     }
 
-    /// `FDSize` in `/proc/self/status` is how many descriptors the table has a place for (proc(5)).
+    /// `FDSize` in `/proc/self/status` is how many descriptors the table has a place for (proc(5)). Raises the
+    /// limit of the whole test process, for good; no other test needs the lower one.
     #[cfg(target_os = "linux")]
     #[test]
     fn the_table_grows_before_anybody_comes() {
@@ -96,7 +98,9 @@ mod tests {
         raise_limit();
         let limit = usize::try_from(getrlimit(Resource::Nofile).current.unwrap()).unwrap();
         let before = size();
-        assert!(before < limit, "this test needs a table that can grow: {before} of {limit}");
+        if before >= limit {
+            return eprintln!("SKIPPED: the table has {before} places, and may have {limit}");
+        }
         let wanted = limit.min(2 * before);
         enlarge_table(wanted);
         assert!(size() >= wanted, "{} after {before}", size());

@@ -4,7 +4,8 @@
 //! it, about which no loop can do anything. Its processor time is what the program made of it, with its
 //! system calls unless they slept, and the interrupts that came meanwhile. To ask for that is itself a system
 //! call: it is asked neither of a turn that a single event has brought nor, at its end, of one that cannot
-//! have used most. Kept by the reactor, around each turn of `run`.
+//! have used most. So the most that a turn has used is that of all others: one client who sends a thousand
+//! commands at once makes a turn that counts by the clock alone. Kept by the reactor, around each turn of `run`.
 
 use std::time::{Duration, Instant};
 

@@ -81,7 +81,7 @@ pub const HIGH_WATER_BYTES: usize = 64 * 1024;
 /// back above the high-water mark, a connection can get there only by what it had asked before; the longest
 /// single answer that is taken from an upstream is a quarter of this. What an application keeps to itself
 /// until the peer has taken what is before it is no output yet, and not counted: answers about places,
-/// which the server hands over one by one, as many as a connection may wait for, of up to 1 MiB each.
+/// which the server hands over one by one, and which it bounds itself over all connections.
 pub const UNREAD_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// A connection whose output waits, and of which the kernel takes nothing for so long, is closed: its
@@ -108,6 +108,11 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
 /// have all the rest: links that are dialled, the connections to the upstream, a log that is opened anew,
 /// a journal that is rewritten, the control socket, and what a library opens for a moment.
 pub const DESCRIPTOR_RESERVE: usize = 64;
+
+/// For how many descriptors the kernel's table is made large at the start. Ten times as many as for
+/// [`CONNECTIONS_MAX`], in 8 MiB. Beyond it the table grows as it is needed: the system's limit can be a
+/// thousand times as high, and a table for that takes gigabytes.
+pub const TABLE_MAX_DESCRIPTORS: usize = 1 << 20;
 
 /// How many connections may wait in the kernel to be accepted; the kernel may have a lower limit of its
 /// own (`somaxconn`). A crowd that comes at once, after a restart above all, should wait there and not
@@ -142,8 +147,8 @@ pub const HELPER_QUEUE_MAX: usize = 1024;
 pub const DELAY_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What the empty output buffers may hold that are kept for the next connection that has something to say;
-/// an idle connection holds none. Enough for a hundred busy ones in each turn, and little to keep for ever
-/// after a crowd of slow readers.
+/// an idle connection holds none. Enough for sixty full ones in each turn, and for many more with a few replies, and
+/// little to keep for ever after a crowd of slow readers.
 pub const SPARE_MAX_BYTES: usize = 1024 * 1024;
 
 /// What one of them may hold; a longer one goes back to the system. The replies to some hundred commands
@@ -153,10 +158,15 @@ pub const SPARE_EACH_MAX_BYTES: usize = 16 * 1024;
 /// How much of what a slow reader has taken may lie in front of what it has not.
 pub const SENT_MAX_BYTES: usize = 128 * 1024;
 
-/// How long one step of a turn goes on taking up more: delayed calls, events, reading links, reading the
-/// others, writing, closing. What is left waits for the next turn, at the front of its queue. Long beside
-/// what a turn costs in itself (some microseconds), and short enough for all seven together to stay
-/// far below [`SLOW_TURN`]. A crowd that leaves keeps three of them busy at a time.
+/// How long one step of a turn goes on taking up more: delayed calls, events, resuming those whose output has
+/// drained, reading links, reading the others, writing to the others, closing. What is left waits for the
+/// next turn, at the front of its queue. Long beside what a turn costs in itself (some microseconds), and
+/// short enough for all seven together to stay far below [`SLOW_TURN`]. A crowd that leaves keeps three of
+/// them busy at a time.
+///
+/// The rest of a turn is bounded by how much of it there is, not by time: signals, the helper's results (at most
+/// [`HELPER_QUEUE_MAX`]), writing to links, of which a server has few, and what the application does when
+/// a turn begins and ends.
 ///
 /// Each has its own, and not the turn one for all: the first steps would use it up whenever there is much to
 /// do, and what they bring forth would pile up before the last.

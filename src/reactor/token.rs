@@ -14,10 +14,16 @@ pub struct Token {
 }
 
 impl Token {
-    pub(crate) fn new(slot: usize, generation: u32) -> Self {
+    pub(super) fn new(slot: usize, generation: u32) -> Self {
         // Four billion sockets do not fit in any process; a slot past that could only name a socket
         // that no lookup finds.
         Self { slot: u32::try_from(slot).unwrap_or(u32::MAX), generation }
+    }
+
+    /// A name for tests of what is kept by name, in which no socket is.
+    #[cfg(test)]
+    pub(crate) fn of_test(slot: usize) -> Self {
+        Self::new(slot, 0)
     }
 
     pub(super) fn slot(self) -> usize {

@@ -19,6 +19,11 @@ pub struct Bounds {
     pub waiting_max: usize,
     /// WHATSATs of all connections that may wait for Places at a time; beyond it likewise.
     pub waiting_in_all_max: usize,
+    /// What all connections together may hold of answers that have come and are not sent, because one
+    /// before them is waited for or the peer does not read. With so much held the answer to a WHATSAT is
+    /// `OVER_QUERY_LIMIT` at once; what had been asked before is held all the same. Many times what crowds
+    /// that read leave here, and little beside what a server has.
+    pub held_in_all_max_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -28,6 +33,7 @@ impl Default for Bounds {
             lines_per_turn: 1024,
             waiting_max: 32,
             waiting_in_all_max: 10_000,
+            held_in_all_max_bytes: 64 * 1024 * 1024,
         }
     }
 }

@@ -103,7 +103,7 @@ impl Protocol<Server> for Client {
     fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
         match event {
             Event::Reply { place, reply } => {
-                self.talk.answered(place, reply);
+                self.talk.answered(place, reply, cx.app);
                 self.go_on(me, cx);
             }
             Event::GoOn => self.answer_unanswered(me, cx),
@@ -118,6 +118,7 @@ impl Protocol<Server> for Client {
 
     fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         cx.app.clients -= 1;
+        self.talk.drop_replies(cx.app);
         // One that was never made is told louder: a certificate was not good, or somebody speaks plain
         // text where only TLS is spoken. So is one that was past a bound.
         let warns = !self.made || matches!(why, Reason::Bound(_));

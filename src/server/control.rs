@@ -3,7 +3,8 @@
 //! `STATUS` answers one line of JSON, `STOP` stops the server in order. Of the loop it tells the `turns` since
 //! the start and the longest of them, from waking to falling asleep, in microseconds: for so long everybody
 //! else has waited, also while the system had the processor do something else. What the program made of it
-//! is the most processor time that a turn used, beside it. Its file is readable and writable
+//! is beside it, the most processor time that a turn used; of one that a single event has brought it is not asked.
+//! Its file is readable and writable
 //! for its owner only, which is all the protection it has and needs. Called by the reactor.
 
 use std::fs;

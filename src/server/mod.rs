@@ -104,6 +104,8 @@ pub struct Server {
     /// The answers to what has been read of one connection, on their way to it: they are handed over as
     /// one. Empty whenever no client's callback runs.
     pub answers: Vec<u8>,
+    /// What all clients' connections [hold](replies::Replies::held_bytes) that is ready and not sent, bytes.
+    pub held_bytes: usize,
     /// The end of its certificate, if it has one.
     pub expiry: Option<Expiry>,
 }
@@ -221,6 +223,7 @@ pub(crate) fn alone() -> Server {
         clients: 0,
         bounds: Bounds::default(),
         answers: Vec::new(),
+        held_bytes: 0,
         expiry: None,
     }
 }

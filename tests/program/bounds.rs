@@ -347,6 +347,7 @@ fn values_that_make_no_sense_are_refused_with_what_would() {
         ("--max-lines", "0", "a whole number from 1 on is needed"),
         ("--max-waiting", "x", "a whole number from 0 on is needed"),
         ("--max-waiting-in-all", "1.5", "a whole number from 0 on is needed"),
+        ("--max-held-in-all", "64M", "a whole number from 0 on is needed"),
     ] {
         let said = herd(&["serve", "Solo", flag, word]);
         let text = String::from_utf8(said.stderr).unwrap();

@@ -1,7 +1,6 @@
 //! `herd load`: against the real server, and against servers in the test that lie, stop, or go away.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +9,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::protocol::Staged;
-use super::support::{ALFORD, ALONE, DEADLINE, Herd, free_ports, herd};
+use super::support::{ALFORD, ALONE, Herd, answering, free_ports, herd};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -52,32 +51,6 @@ fn has_keys(figures: &Value, keys: &str) {
 
 fn address(herd: &Herd, name: &str) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], herd.port(name)))
-}
-
-/// A server that says `answer` of each line, with its number on its connection; `None` ends that.
-fn server(answer: impl Fn(usize, &str) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let answer = Arc::new(answer);
-    // It ends with the test's process; the connections end with their clients.
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let answer = Arc::clone(&answer);
-            thread::spawn(move || serve(stream.unwrap(), &*answer));
-        }
-    });
-    address
-}
-
-fn serve(mut stream: TcpStream, answer: &dyn Fn(usize, &str) -> Option<String>) {
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    for (number, line) in lines.map_while(Result::ok).enumerate() {
-        let Some(reply) = answer(number, &line) else { return };
-        if stream.write_all(reply.as_bytes()).is_err() {
-            return;
-        }
-    }
 }
 
 /// The right reply.
@@ -126,7 +99,7 @@ fn so_many_requests_are_sent_as_replies_are_asked_for() {
     for (connections, rate) in [("3", ""), ("64", ""), ("7", "--rate 20000")] {
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
-        let echo = server(move |_, line| {
+        let echo = answering(move |_, line| {
             counter.fetch_add(1, Ordering::SeqCst);
             Some(format!("{line}\n"))
         });
@@ -143,7 +116,7 @@ fn no_two_connections_speak_of_one_client_and_times_rise() {
     let last = std::sync::Mutex::new(
         std::collections::HashMap::<String, (String, thread::ThreadId)>::new(),
     );
-    let truth = server(move |_, line| {
+    let truth = answering(move |_, line| {
         let fields: Vec<&str> = line.split(' ').collect();
         let mut last = last.lock().unwrap();
         let now = (fields[3].to_owned(), thread::current().id());
@@ -192,7 +165,7 @@ fn the_first_lie_ends_the_run_with_what_was_expected_and_what_came() {
         (|_| "AT Truth +0.000000001 somebody +1+1 1\n".to_owned(), "somebody +1+1 1"),
     ];
     for (change, words) in lies {
-        let liar = server(move |number, line| lie(number, at(line), &change));
+        let liar = answering(move |number, line| lie(number, at(line), &change));
         let said = failure(liar, "--connections 1 --seconds 20");
         assert!(said.contains(words) && said.contains("connection 1 of 1"), "{words}: {said}");
         assert!(said.contains("expected: ") && said.contains("came:     "), "{said}");
@@ -202,7 +175,7 @@ fn the_first_lie_ends_the_run_with_what_was_expected_and_what_came() {
 #[test]
 fn replies_in_another_order_are_found_out() {
     let kept = std::sync::Mutex::new(String::new());
-    let liar = server(move |number, line| {
+    let liar = answering(move |number, line| {
         let reply = at(line);
         let mut kept = kept.lock().unwrap();
         match number {
@@ -218,14 +191,14 @@ fn replies_in_another_order_are_found_out() {
 
 #[test]
 fn a_server_that_says_nothing_more_is_given_up() {
-    let silent = server(|number, line| Some(if number < 9 { at(line) } else { String::new() }));
+    let silent = answering(|number, line| Some(if number < 9 { at(line) } else { String::new() }));
     let said = failure(silent, "--connections 1 --seconds 60 --patience 0.2");
     assert!(said.contains("no reply for 0.2 s (--patience), 9 replies"), "{said}");
 }
 
 #[test]
 fn a_server_that_goes_away_is_told_with_what_it_owes() {
-    let leaver = server(|number, line| (number < 9).then(|| at(line)));
+    let leaver = answering(|number, line| (number < 9).then(|| at(line)));
     let said = failure(leaver, "--connections 1 --depth 3 --seconds 60");
     assert!(said.contains("connection 1 of 1") && said.contains("unanswered"), "{said}");
     assert!(said.contains("whether"), "it says what to look at: {said}");
@@ -264,7 +237,7 @@ fn requests_leave_when_they_are_due_though_the_server_has_stopped_reading() {
 fn in_an_open_loop_a_pause_of_the_server_costs_all_that_fell_due_in_it() {
     // Of 600 requests 250 fall due in the pause and wait 125 ms on average. A closed loop would have made
     // one of them wait.
-    let slow = server(|number, line| {
+    let slow = answering(|number, line| {
         if number == 300 {
             thread::sleep(std::time::Duration::from_millis(250));
         }
@@ -277,7 +250,7 @@ fn in_an_open_loop_a_pause_of_the_server_costs_all_that_fell_due_in_it() {
 
 #[test]
 fn other_kinds_of_servers_are_spoken_to_in_their_words() {
-    let redis = server(|number, line| {
+    let redis = answering(|number, line| {
         let right = match number % 7 {
             0 => line == "*3",
             2 => line == "SET",
@@ -285,7 +258,7 @@ fn other_kinds_of_servers_are_spoken_to_in_their_words() {
         };
         right.then(|| if number % 7 == 6 { "+OK\r\n" } else { "" }.to_owned())
     });
-    let memcached = server(|number, line| {
+    let memcached = answering(|number, line| {
         let right = number % 2 == 1 || (line.starts_with("set ") && line.ends_with(" 0 0 42"));
         right.then(|| if number % 2 == 1 { "STORED\r\n" } else { "" }.to_owned())
     });
@@ -347,7 +320,7 @@ fn a_server_that_updates_do_not_reach_fails_the_run() {
 #[test]
 fn a_server_that_holds_another_record_fails_the_run() {
     let herd = Herd::start(ALONE);
-    let other = server(|_, line| {
+    let other = answering(|_, line| {
         let id = line.split(' ').nth(1).unwrap();
         Some(format!("AT Solo +0.000000001 {id}x +1+1 1\n{{}}\n\n"))
     });

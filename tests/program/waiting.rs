@@ -278,3 +278,38 @@ fn who_takes_long_answers_slowly_gets_them_all() {
         assert_eq!(client.rest(), "? end\n");
     }
 }
+
+/// However few each of them may ask for: they are many.
+#[test]
+fn answers_that_slow_readers_do_not_take_are_bounded_over_all_connections() {
+    let long = long_answer(1_000_000);
+    let served = long.clone();
+    let scene = Scene::new(&["--max-held-in-all", "8000000"], move |talk| {
+        while let Some(request) = talk.request() {
+            let is_long = request.line().contains("radius=1000 ");
+            talk.answer(if is_long { &served } else { THREE });
+        }
+    });
+    let mut other = scene.client();
+    let mut refused = || {
+        other.send("WHATSAT kiwi 2 20\n");
+        let words = "too many answers of this server wait to be taken";
+        let json = other.places_reply().1;
+        assert!(json == THREE || json == format!("{LIMIT}{words}\"}}\n"), "{json}");
+        json != THREE
+    };
+    assert!(!refused());
+    // Far more than the kernels on the way take.
+    let ask = |client: &mut Client| client.send("WHATSAT kiwi 1 20\n".repeat(32));
+    let mut slow = [scene.client(), scene.client()];
+    slow.iter_mut().for_each(ask);
+    eventually("a refusal", || refused().then_some(()));
+    // Places is not asked by anybody for now, and all else goes on.
+    assert_eq!(scene.herd.say("Solo", "nonsense"), "? nonsense\n");
+    let [mut reads, leaves] = slow;
+    drop(leaves);
+    for number in 0..32 {
+        assert!(reads.places_reply().1.trim_end() == long, "reply {number}");
+    }
+    eventually("room", || (!refused()).then_some(()));
+}

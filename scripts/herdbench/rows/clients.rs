@@ -76,7 +76,7 @@ fn memory_each(bench: &mut Bench, count: u32) -> Result<f64, String> {
 /// it gets to know them.
 fn known_in_turn(bench: &mut Bench, counts: &[u32]) -> Result<Vec<Samples>, String> {
     let (connections, depth) = bench.sizes.full;
-    let mut all: Vec<Samples> = counts.iter().map(|_| Samples::default()).collect();
+    let mut all: Vec<Samples> = counts.iter().map(|_| Samples::of(false)).collect();
     for round in 0..bench.sizes.rounds + bench.sizes.more_rounds {
         for (&count, samples) in counts.iter().zip(&mut all) {
             if round >= bench.sizes.rounds && !samples.disturbed() {

@@ -2,7 +2,7 @@
 
 use super::{Figures, HERD, QUIET};
 use crate::bench::Bench;
-use crate::load::{Samples, in_turn_each, load};
+use crate::load::{Candidate, Samples, in_turn_each, load};
 use crate::peers::Peer;
 use crate::servers::{Server, Stage};
 use crate::table::{Check, Row, short};
@@ -47,9 +47,11 @@ pub fn beside_idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let stage = Stage::alone(bench)?;
     let server = stage.serve(bench, "Alford", HERD, QUIET)?;
     let seconds = bench.sizes.sample.as_secs_f64();
-    let alone = idle_words(&server, 0, seconds);
-    let beside = idle_words(&server, count, seconds);
-    let samples = in_turn_each(bench, &[alone, beside], |_| Ok(()))?;
+    let each = [0, count].map(|count| Candidate {
+        words: idle_words(&server, count, seconds),
+        shares_cpu: server.shares_cpu,
+    });
+    let samples = in_turn_each(bench, &each, |_| Ok(()))?;
     bench.note_turn(&server);
     let [alone, beside] = samples.as_slice() else { return Err("two were measured".to_owned()) };
     let p50 = |samples: &Samples| samples.median("p50_us");

@@ -20,7 +20,7 @@ mod whatsat;
 use crate::bench::Bench;
 use crate::load::{Samples, in_turn};
 use crate::peers::Peer;
-use crate::servers::{Server, Stage};
+use crate::servers::{QUIET, Server, Stage};
 use crate::table::{Row, short};
 
 /// One piece of work, which makes one row or a few.
@@ -59,9 +59,6 @@ pub const CPU: &str = "server_cpu_ns_per_reply";
 
 /// The name of our own servers in figures.
 pub const HERD: &str = "herd";
-
-/// What quiet servers log.
-pub const QUIET: &str = "--log-level warn";
 
 /// A herd of one and some peers, all measured in turn with the same words.
 pub struct Compared {
@@ -105,11 +102,6 @@ impl Compared {
     /// Whether the machine was never calm while ours was measured.
     pub fn disturbed(&self) -> bool {
         self.samples.first().is_some_and(Samples::disturbed)
-    }
-
-    /// The same where the server has a second thread on its CPU.
-    pub fn generator_disturbed(&self) -> bool {
-        self.samples.first().is_some_and(Samples::generator_disturbed)
     }
 
     fn each(&self, figure: impl Fn(&Samples) -> Result<f64, String>) -> Result<Figures, String> {

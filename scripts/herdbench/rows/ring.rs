@@ -3,7 +3,7 @@
 
 use super::{Figures, HERD, QUIET};
 use crate::bench::Bench;
-use crate::load::{Samples, in_turn_each};
+use crate::load::{Candidate, Samples, in_turn_each};
 use crate::peers::Peer;
 use crate::servers::{HERD_PATIENCE, RING, Server, Stage};
 use crate::table::{Check, Row, short};
@@ -99,7 +99,8 @@ fn measure(bench: &mut Bench, rings: &[Ring], words: &str) -> Result<Vec<Samples
         let addresses: Vec<String> = ring.servers.iter().map(Server::address).collect();
         let pids: Vec<String> = ring.servers.iter().map(|s| s.process.pid().to_string()).collect();
         let (first, others) = addresses.split_first().ok_or("a ring without servers")?;
-        Ok(format!("{first} --to {} --pid {} {words}", others.join(","), pids.join(",")))
+        let words = format!("{first} --to {} --pid {} {words}", others.join(","), pids.join(","));
+        Ok(Candidate { words, shares_cpu: true })
     });
     let each = each.collect::<Result<Vec<_>, String>>()?;
     in_turn_each(bench, &each, |_| Ok(()))

@@ -51,7 +51,7 @@ pub fn logging(bench: &mut Bench) -> Result<Vec<Row>, String> {
         Row::new(&work, "≤ 0.85 × Redis SET, which logs nothing", format!("{} ns", short(herd)))
             .peers(cpu.told("ns"))
             .judged(&checks)
-            .marked(compared.generator_disturbed());
+            .marked(compared.disturbed());
     Ok(vec![row])
 }
 

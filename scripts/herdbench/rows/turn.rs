@@ -1,7 +1,8 @@
 //! The longest turns of the loop under each of the loads of this run, by the servers' own measure.
 //!
 //! By the clock, a turn is also long when others have the server's CPU in the middle of it. What the server
-//! made of it is the processor time that it used.
+//! made of it is the processor time that it used, which is not asked of a turn that a single event has brought;
+//! where a load brings no others, the figure is that of the server's start.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,10 @@ type Measure = fn(&Turn) -> f64;
 pub fn longest(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let measures: [(&str, Measure); 2] = [
         ("the loop: longest turn under each load above", |turn| turn.us),
-        ("the loop: most CPU of one turn under each load above", |turn| turn.cpu_us),
+        (
+            "the loop: most CPU of one turn under each load above, but for turns of one event",
+            |turn| turn.cpu_us,
+        ),
     ];
     Ok(measures.map(|(name, of)| row(name, &bench.turns, of)).into())
 }

@@ -10,6 +10,7 @@ use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{Ctx, Peer, Token};
 use crate::server::Server;
+use crate::server::bounds::Bounds;
 use crate::server::logging::{self, Text};
 use crate::server::places::Asker;
 use crate::server::replies::{Replies, Reply};
@@ -137,39 +138,61 @@ impl Talk {
         question: &WhatsAt<'_>,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
-        let Server { herd, places, bounds, answers, .. } = &mut *cx.app;
+        let Server { herd, places, bounds, answers, held_bytes, .. } = &mut *cx.app;
         let Some(record) = herd.where_is(question.client) else {
             self.reply(me, cx, |out| write_refusal(out, line));
             return Next::GoOn;
         };
-        let waiting = self.rare.as_ref().map_or(0, |rare| rare.replies.waiting());
-        if waiting >= bounds.waiting_max || self.holds_enough() {
-            let words = "places: too many questions of this connection are waiting";
-            let json = error_json_with_status("OVER_QUERY_LIMIT", words);
-            let start = answers.len();
-            for part in [record.line, b"\n", &json, b"\n\n"] {
-                answers.extend_from_slice(part);
-            }
-            self.replied(me, start, cx);
+        let too_many = self.too_many(bounds, *held_bytes);
+        let known = too_many.map(|words| error_json_with_status("OVER_QUERY_LIMIT", words));
+        let known = known.or_else(|| {
+            let asker = Asker {
+                client: me,
+                place: self.rare.as_ref().map_or(0, |rare| rare.replies.next_place()),
+                at_line: record.line.to_vec(),
+                bound: question.bound.into(),
+            };
+            let askers_max = bounds.waiting_in_all_max;
+            places.ask(record.location(), question.radius, asker, askers_max, cx.io)
+        });
+        let Some(json) = known else {
+            self.rare().replies.wait();
+            cx.io.owe(me);
             return Next::GoOn;
-        }
-        let place = self.rare().replies.wait();
-        cx.io.owe(me);
-        let asker = Asker {
-            client: me,
-            place,
-            at_line: record.line.to_vec(),
-            bound: question.bound.into(),
         };
-        let askers_max = bounds.waiting_in_all_max;
-        places.ask(record.location(), question.radius, asker, askers_max, cx.io);
+        let start = answers.len();
+        for part in [record.line, b"\n", &json, b"\n\n"] {
+            answers.extend_from_slice(part);
+        }
+        self.replied(me, start, cx);
         Next::GoOn
     }
 
+    /// Why nothing more may be asked of Places now, with so many bytes held in all; `None`: it may.
+    fn too_many(&self, bounds: &Bounds, held_bytes: usize) -> Option<&'static str> {
+        let waiting = self.rare.as_ref().map_or(0, |rare| rare.replies.waiting());
+        if waiting >= bounds.waiting_max || self.holds_enough() {
+            return Some("places: too many questions of this connection are waiting");
+        }
+        if held_bytes < bounds.held_in_all_max_bytes {
+            return None;
+        }
+        let words = "places: too many answers of this server wait to be taken";
+        log::warn!("{words}");
+        Some(words)
+    }
+
     /// Places has answered, or never will.
-    pub fn answered(&mut self, place: u64, reply: Reply) {
+    pub fn answered(&mut self, place: u64, reply: Reply, server: &mut Server) {
         if let Some(rare) = &mut self.rare {
-            rare.replies.fill(place, reply);
+            rare.replies.fill(place, reply, &mut server.held_bytes);
+        }
+    }
+
+    /// The connection is lost, and what it held is held no more.
+    pub fn drop_replies(&mut self, server: &mut Server) {
+        if let Some(rare) = &mut self.rare {
+            rare.replies.drop_all(&mut server.held_bytes);
         }
     }
 
@@ -178,7 +201,7 @@ impl Talk {
     pub fn send_ready(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         let Some(rare) = &mut self.rare else { return };
         while !cx.io.is_choked(me)
-            && let Some((reply, behind)) = rare.replies.take_ready()
+            && let Some((reply, behind)) = rare.replies.take_ready(&mut cx.app.held_bytes)
         {
             let peer = peer(me, cx);
             cx.io.write_with(me, |out| {
@@ -225,7 +248,7 @@ impl Talk {
         match self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) {
             None => log_reply(me, text, cx),
             Some(rare) => {
-                rare.replies.hold(text);
+                rare.replies.hold(text, &mut cx.app.held_bytes);
                 cx.app.answers.truncate(start);
             }
         }

@@ -255,7 +255,7 @@ mod tests {
         let mut lines = Lines::new();
         let times = |lines: &mut Lines| {
             lines.push(Level::Warn, &format_args!("a message"));
-            lines.push_traffic(Token::new(0, 0), || peer("127.0.0.1:1"), *b" > ", b"a line");
+            lines.push_traffic(Token::of_test(0), || peer("127.0.0.1:1"), *b" > ", b"a line");
             let text = taken(lines);
             text.lines().map(|line| line[..27].to_owned()).collect::<Vec<_>>()
         };
@@ -279,7 +279,7 @@ mod tests {
             for who in [0, 0, 1, 2, 0] {
                 let peer = peers[who];
                 for way in [b" < ", b" > "] {
-                    lines.push_traffic(Token::new(who, 0), || peer, *way, text);
+                    lines.push_traffic(Token::of_test(who), || peer, *way, text);
                     let way = str::from_utf8(way).unwrap();
                     let copied = taken(&mut lines);
                     lines.push(Level::Info, &format_args!("{peer}{way}{}", Text(text)));
@@ -296,7 +296,7 @@ mod tests {
         for _ in 0..20 {
             lines.push(Level::Info, &format_args!("{long}"));
         }
-        lines.push_traffic(Token::new(0, 0), || Peer::Unix, *b" > ", b"one more");
+        lines.push_traffic(Token::of_test(0), || Peer::Unix, *b" > ", b"one more");
         assert!(lines.len() < LOG_WAITING_MAX_BYTES + (1 << 20) + 64);
         assert_eq!(lines.take(Vec::new()).1, 5);
         assert!(lines.is_empty());

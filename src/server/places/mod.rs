@@ -12,7 +12,6 @@ pub mod fetch;
 pub mod upstream;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::replies::Reply;
@@ -21,7 +20,7 @@ use crate::reactor::{ConnectOptions, DelayedCall, Io, Target, TlsClient, Token};
 use crate::wire::decimal::Radius;
 use crate::wire::http::request::Url;
 use crate::wire::http::response::Response;
-use crate::wire::json::{cut_list, error_json_with_status};
+use crate::wire::json::{cut_list, error_json, error_json_with_status};
 use crate::wire::location::write_query;
 use breaker::Breaker;
 use delivery::Delivery;
@@ -135,9 +134,10 @@ impl Places {
         (name, self.pool.len(), self.asked.len())
     }
 
-    /// Asks what is near `location_text`, an ISO 6709 location. The answer comes as [`Event::Reply`] to
-    /// the asker, in every case. Where `askers_max` wait already, over all questions, it is
-    /// `OVER_QUERY_LIMIT`.
+    /// Asks what is near `location_text`, an ISO 6709 location. `None`: the answer comes as
+    /// [`Event::Reply`] to the asker, in every case. Else it is known at once, as JSON, and no event comes:
+    /// `OVER_QUERY_LIMIT` where `askers_max` wait already, over all questions, or why the upstream cannot be
+    /// reached.
     pub fn ask(
         &mut self,
         location_text: &[u8],
@@ -145,17 +145,22 @@ impl Places {
         asker: Asker,
         askers_max: usize,
         io: &mut Io<Server>,
-    ) {
+    ) -> Option<Vec<u8>> {
         if self.askers >= askers_max {
-            return refuse(asker, io);
+            return Some(too_many());
         }
         let question = question(location_text, radius);
         if let Some(asked) = self.by_question.get(&question).and_then(|n| self.asked.get_mut(n)) {
             self.askers += 1;
-            return asked.askers.push_back(asker);
+            asked.askers.push_back(asker);
+            return None;
         }
         if self.asked.len() + self.delivery.answers() >= QUESTIONS_MAX {
-            return refuse(asker, io);
+            return Some(too_many());
+        }
+        if let Some(why) = self.refusal(io.now()) {
+            self.log_failure(&question, 0.0, why, 1);
+            return Some(error_json(&format!("places: {why}")));
         }
         self.askers += 1;
         let number = self.next_number;
@@ -168,6 +173,15 @@ impl Places {
         self.asked.insert(number, Asked { question, askers, since, limit, retried: false });
         self.waiting.push_back(number);
         self.assign(io);
+        None
+    }
+
+    /// Why a question that came now would fail at once: it would be dialled for, and the upstream has just
+    /// refused that. One that has to wait for a connection may find it back.
+    fn refusal(&self, now: Instant) -> Option<&str> {
+        let has_idle = self.pool.iter().any(|(_, place)| *place == Place::Idle);
+        let would_dial = !has_idle && self.pool.len() < CONNECTIONS_MAX;
+        self.breaker.refusal(now).filter(|_| would_dial)
     }
 
     /// Gives waiting questions to connections: idle ones first, then new ones, as far as there may be.
@@ -322,8 +336,9 @@ impl Places {
     /// Tells as many askers as this turn may. The only place where an answer becomes a reply.
     fn deliver(&mut self, io: &mut Io<Server>) {
         while let Some((asker, json)) = self.delivery.take_next() {
+            let Asker { client, place, at_line, .. } = asker;
             self.askers -= 1;
-            send(asker, json, io);
+            io.post(client, Event::Reply { place, reply: Reply { at_line, json } });
             if !std::mem::replace(&mut self.delivers_again, true) {
                 io.post(Target::Application, Event::Deliver);
             }
@@ -342,12 +357,13 @@ impl Places {
                      {question}, for {askers}"
                 );
             }
-            Err(why) => {
-                log::warn!(
-                    "places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}"
-                );
-            }
+            Err(why) => self.log_failure(question, took, why, askers),
         }
+    }
+
+    fn log_failure(&self, question: &Question, took: f64, why: &str, askers: usize) {
+        let upstream = self.config.upstream;
+        log::warn!("places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}");
     }
 }
 
@@ -360,14 +376,10 @@ fn body_of_use(upstream: Upstream, response: Response) -> Result<Vec<u8>, String
 }
 
 /// The answer to one question too many, in the shape that Places itself uses.
-fn refuse(asker: Asker, io: &mut Io<Server>) {
+fn too_many() -> Vec<u8> {
     let words = "places: this server has too many questions waiting";
     log::warn!("{words}");
-    send(asker, error_json_with_status("OVER_QUERY_LIMIT", words).into(), io);
-}
-
-fn send(Asker { client, place, at_line, .. }: Asker, json: Arc<[u8]>, io: &mut Io<Server>) {
-    io.post(client, Event::Reply { place, reply: Reply { at_line, json } });
+    error_json_with_status("OVER_QUERY_LIMIT", words)
 }
 
 /// What is asked, as texts that stand in the request as they are.

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use super::*;
 use crate::reactor::{
@@ -98,7 +98,8 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
     let nobody = server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
     let asker = Asker { client: nobody, place: 0, at_line: Vec::new(), bound: 20 };
     let cx = server.context();
-    cx.app.places.ask(b"+1+1", parse_radius(b"10").unwrap(), asker, 1, cx.io);
+    let known = cx.app.places.ask(b"+1+1", parse_radius(b"10").unwrap(), asker, 1, cx.io);
+    assert_eq!(known, None);
     turn(&mut server, &mut other, start, |places, open| places.asked.is_empty() && open == 1);
     let almost = start + IDLE_TIMEOUT.saturating_sub(Duration::from_millis(1));
     for _ in 0..10 {
@@ -150,9 +151,16 @@ impl Protocol<Server> for Listener {
     }
 }
 
-fn ask(client: Token, place: u64, bound: usize, radius: &str, cx: &mut Ctx<'_, Server>) {
+/// Asks, and what is known at once.
+fn ask(
+    client: Token,
+    place: u64,
+    bound: usize,
+    radius: &str,
+    cx: &mut Ctx<'_, Server>,
+) -> Option<Vec<u8>> {
     let asker = Asker { client, place, at_line: b"AT Solo".to_vec(), bound };
-    cx.app.places.ask(b"+1+1", parse_radius(radius.as_bytes()).unwrap(), asker, 10_000, cx.io);
+    cx.app.places.ask(b"+1+1", parse_radius(radius.as_bytes()).unwrap(), asker, 10_000, cx.io)
 }
 
 fn answer(results: &str) -> Response {
@@ -279,4 +287,34 @@ fn answers_that_are_handed_out_count_as_questions() {
         crowd.turn();
     }
     assert_eq!(crowd.server.app().places.delivery.answers(), 0);
+}
+
+#[test]
+fn that_the_upstream_refuses_is_known_at_once_to_whoever_would_have_it_dialled() {
+    let mut server = Reactor::new(alone()).unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let nobody = Box::new(Nobody);
+    let me = server.io().listen_tcp(any, ListenOptions::default(), nobody).unwrap();
+    let start = Instant::now();
+    server.advance(Now { monotonic: start, ..Now::read() });
+    let mut cx = server.context();
+    cx.app.places.connect_failed("connection refused", start);
+    let refused = Some(error_json("places: connection refused"));
+    assert_eq!(ask(me, 0, 20, "1", &mut cx), refused);
+    let places = &mut cx.app.places;
+    assert_eq!((places.askers, places.asked.len(), places.pool.len()), (0, 0, 0));
+    // Where no connection is to be made, none can be refused: the question waits, or is carried.
+    places.pool = vec![(me, Place::Busy(0)); CONNECTIONS_MAX];
+    assert_eq!(ask(me, 1, 20, "2", &mut cx), None);
+    cx.app.places.pool = vec![(me, Place::Idle)];
+    cx.app.places.waiting.clear();
+    assert_eq!(ask(me, 2, 20, "3", &mut cx), None);
+    cx.app.places.pool.clear();
+    assert_eq!(ask(me, 3, 20, "4", &mut cx), refused);
+    // What is on its way already has its own answer.
+    assert_eq!(ask(me, 4, 20, "3", &mut cx), None);
+    // After a while the upstream may be back.
+    server.advance(Now { monotonic: start + breaker::FAILURE_HOLDS, ..Now::read() });
+    assert_eq!(ask(me, 5, 20, "5", &mut server.context()), None);
+    assert_eq!(server.app().places.pool.len(), 1);
 }

@@ -3,6 +3,7 @@
 //! Nothing sleeps for luck: [`eventually`] waits for a condition with a deadline. Every process is
 //! killed when its value is dropped, so a failing test leaves none behind.
 
+mod answering;
 mod client;
 mod herd;
 mod ports;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use answering::answering;
 pub use client::{Client, control, say};
 pub use herd::{ALFORD, ALONE, BOLDEN, FARMAR, Herd, PAIR, Shape};
 pub use ports::free_ports;

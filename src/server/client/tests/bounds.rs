@@ -13,8 +13,13 @@ use crate::reactor::{Speech, TlsServer};
 use crate::server::bounds::Bounds;
 
 /// Fewer than a test's lines, so that it takes many turns.
-const FEW: Bounds =
-    Bounds { line_max_bytes: 100, lines_per_turn: 4, waiting_max: 2, waiting_in_all_max: 3 };
+const FEW: Bounds = Bounds {
+    line_max_bytes: 100,
+    lines_per_turn: 4,
+    waiting_max: 2,
+    waiting_in_all_max: 3,
+    held_in_all_max_bytes: 1_000_000,
+};
 
 /// So many different lines, and the answers to them.
 fn lines(count: usize) -> (String, String) {
@@ -260,6 +265,29 @@ fn so_many_questions_of_a_connection_wait_and_so_many_in_all() {
     assert!(text.contains("too many questions of this connection are waiting"));
     assert!(others.contains("this server has too many questions waiting"));
     assert_eq!((of(&text), of(&others)), (mine.to_vec(), vec![false, true, true]));
+}
+
+/// It is sent with the answer to the line before it.
+#[test]
+fn that_the_upstream_refuses_is_told_in_the_turn_in_which_it_is_asked() {
+    let mut scene = Scene::with(FEW, Speech::Plain);
+    scene.says("IAMAT k +1+1 1\n");
+    let (at, _) = scene.hears();
+    scene.client.write_all(b"WHATSAT k 1 1\n").unwrap();
+    let mut first = String::new();
+    while !first.ends_with("\n\n") {
+        scene.turn();
+        first += &scene.hears().0;
+    }
+    assert!(first.starts_with(&at) && first.contains("refused"), "{first}");
+    // More of them than may wait, as none does.
+    scene.client.write_all(b"one\nWHATSAT k 1 1\nWHATSAT k 2 1\nWHATSAT k 3 1\n").unwrap();
+    let mut told = String::new();
+    while told.is_empty() {
+        scene.turn();
+        told = scene.hears().0;
+    }
+    assert_eq!(told, format!("? one\n{first}{first}{first}"));
 }
 
 /// With the reactor's part of it, and the allocator's own words, an idle connection is to stay below 256
