@@ -1,25 +1,24 @@
 //! The journal of one server: what it knows, in a file that a next start reads.
 //!
-//! `herd` says what is written and what a file means; here it is written, at the end of each turn and
-//! before the replies of that turn leave, and synced. This is the one file that is written on the loop: a
-//! turn's lines go to the kernel's memory in one bounded write, which costs microseconds and outlives
-//! SIGKILL. What may take long, a sync, or the close of a file that has lost its name, the helper thread
-//! does: one sync at a time, and the next covers all that was written meanwhile. Called by [`Server`] and
-//! the command line.
+//! `herd` says what is written and what a file means; here it is written, at the end of each turn and before the
+//! replies of that turn leave, and synced. This is the one file that is written on the loop: a turn's lines go to
+//! the kernel's memory in one bounded write, which costs microseconds and outlives SIGKILL. What may take long, a
+//! sync, or the close of a file that has lost its name, the helper thread does: one sync at a time, and the next
+//! covers all that was written meanwhile. Called by [`Server`] and the command line.
 //!
 //! # With `--sync always`
 //!
-//! What clients are told stays in their connections ([`Io::withhold_output`]) until a sync has covered
-//! every change that was made by then. Neighbours do not wait: they are told what is so.
+//! What clients are told stays in their connections ([`Io::withhold_output`]) until a sync has covered every
+//! change that was made by then. Neighbours do not wait: they are told what is so.
 //!
 //! # When the disk fails
 //!
-//! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried
-//! again each second. A file that cannot grow and is more than twice as long as it must be is written anew,
-//! which takes less room. Meanwhile the server serves, and replies do not wait: `--sync always` promises
-//! nothing then. After a sync that failed, the file's later syncs prove nothing (the kernel may have
-//! dropped what it could not write), so all of the journal is written to a new file. So it is where the
-//! disk was read-only or full at the start, when what is there was read and could not be gone on with.
+//! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried again
+//! each second. A file that cannot grow and is more than twice as long as it must be is written anew, which takes
+//! less room. Meanwhile the server serves, and replies do not wait: `--sync always` promises nothing then. After
+//! a sync that failed, the file's later syncs prove nothing (the kernel may have dropped what it could not
+//! write), so all of the journal is written to a new file. So it is where the disk was read-only or full at the
+//! start, when what is there was read and could not be gone on with.
 
 mod file;
 mod found;
