@@ -289,10 +289,7 @@ impl Journal {
     }
 
     fn begin_sync(&mut self, io: &mut Io<Server>) {
-        let Some(file) = &self.file else {
-            self.syncing = Syncing::Idle;
-            return;
-        };
+        let Some(file) = &self.file else { return self.syncing = Syncing::Idle };
         let (file, extent) = (file.handle(), file.extent());
         self.syncing = Syncing::UnderWay;
         let is_begun = io.defer_to_thread(Target::Application, move || {
