@@ -250,6 +250,10 @@ impl Herd {
             out.push(b'\n');
             pumped.records += 1;
         }
+        if !pumped.more {
+            // The newest changes may be of clients that are forgotten, and no longer in the log.
+            *cursor = self.store.last_change();
+        }
         // A mark for skipped records alone would answer each AT line with a line; the next heartbeat
         // is early enough for those, since the neighbour lacks nothing.
         if pumped.records > 0 {

@@ -72,6 +72,8 @@ impl std::error::Error for Refused {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::change_log::SLACK_ENTRIES;
+    use super::super::journal::Writer;
     use super::super::links::Taken;
     use super::super::store::Merged;
     use super::super::topology::Topology;
@@ -130,6 +132,28 @@ mod tests {
             assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(taken), "{line}");
         }
         assert_eq!((herd.clients(), herd.turned_away()), (1, 2));
+    }
+
+    #[test]
+    fn changes_whose_clients_are_all_forgotten_leave_nothing_to_be_told_or_written() {
+        let forget_after = Some(60 * NANOS_PER_SECOND);
+        let mut herd = herd(Settings { forget_after, ..Settings::default() });
+        let clients = 3 * SLACK_ENTRIES;
+        for client in 0..clients {
+            report(&mut herd, &format!("k{client}"), "5").0.unwrap();
+        }
+        assert_eq!(herd.forget(2_000 * NANOS_PER_SECOND, clients), clients);
+        assert_eq!(herd.change_log_entries(), 0, "not even the newest change is in the log");
+        let to = herd.neighbours().next().unwrap();
+        for line in ["HELLO 1 B 0000000000000007", "RESUME 0000000000000000 0"] {
+            herd.listener_line_received(to, line.as_bytes()).unwrap();
+        }
+        assert!(herd.lacks_changes(to));
+        assert!(!herd.pump(to, &mut Vec::new(), usize::MAX).more);
+        assert!(!herd.lacks_changes(to), "or the loop would come back for it in every turn");
+        let mut writer = Writer::new();
+        assert!(!writer.pump(&herd, &mut Vec::new(), usize::MAX));
+        assert_eq!(writer.cursor(), herd.last_change(), "or replies would be held back for it");
     }
 
     #[test]

@@ -1,23 +1,24 @@
 //! The journal of one server: what it knows, in a file that a next start reads.
 //!
-//! `herd` says what is written and what a file means; here it is written, at the end of each turn and
-//! before the replies of that turn leave, and synced. This is the one file that is written on the loop: a
-//! turn's lines go to the kernel's memory in one bounded write, which costs microseconds and outlives
-//! SIGKILL. What may take long, a sync, is never on the loop: the helper thread does it, one at a time,
-//! and the next covers all that was written meanwhile. Called by [`Server`] and the command line.
+//! `herd` says what is written and what a file means; here it is written, at the end of each turn and before the
+//! replies of that turn leave, and synced. This is the one file that is written on the loop: a turn's lines go to
+//! the kernel's memory in one bounded write, which costs microseconds and outlives SIGKILL. What may take long, a
+//! sync, or the close of a file that has lost its name, the helper thread does: one sync at a time, and the next
+//! covers all that was written meanwhile. Called by [`Server`] and the command line.
 //!
 //! # With `--sync always`
 //!
-//! What clients are told stays in their connections ([`Io::withhold_output`]) until a sync has covered
-//! every change that was made by then. Neighbours do not wait: they are told what is so.
+//! What clients are told stays in their connections ([`Io::withhold_output`]) until a sync has covered every
+//! change that was made by then. Neighbours do not wait: they are told what is so.
 //!
 //! # When the disk fails
 //!
-//! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried
-//! again each second. Meanwhile the server serves, and replies do not wait: `--sync always` promises
-//! nothing then. After a sync that failed, the file's later syncs prove nothing (the kernel may have
-//! dropped what it could not write), so all of the journal is written to a new file. So it is where the
-//! disk was read-only or full at the start, when what is there was read and could not be gone on with.
+//! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried again
+//! each second. A file that cannot grow and is more than twice as long as it must be is written anew, which takes
+//! less room. Meanwhile the server serves, and replies do not wait: `--sync always` promises nothing then. After
+//! a sync that failed, the file's later syncs prove nothing (the kernel may have dropped what it could not
+//! write), so all of the journal is written to a new file. So it is where the disk was read-only or full at the
+//! start, when what is there was read and could not be gone on with.
 
 mod file;
 mod found;
@@ -38,7 +39,7 @@ use crate::reactor::{DelayedCall, Io, Target, Token};
 use file::{Extent, JournalFile, Opened};
 use hold::Hold;
 pub use rewrite::Finished;
-use rewrite::{Rewrite, new_path, sync_folder};
+use rewrite::{Rewrite, close_on_helper, new_path, sync_folder};
 pub use trouble::RETRY_INTERVAL;
 use trouble::Trouble;
 
@@ -79,7 +80,7 @@ pub enum JournalEvent {
         /// How it went.
         finished: Finished,
     },
-    /// The file that a rewrite has replaced is closed.
+    /// A file that has lost its name is closed.
     Closed,
     /// What failed may be tried again.
     Retry,
@@ -288,10 +289,7 @@ impl Journal {
     }
 
     fn begin_sync(&mut self, io: &mut Io<Server>) {
-        let Some(file) = &self.file else {
-            self.syncing = Syncing::Idle;
-            return;
-        };
+        let Some(file) = &self.file else { return self.syncing = Syncing::Idle };
         let (file, extent) = (file.handle(), file.extent());
         self.syncing = Syncing::UnderWay;
         let is_begun = io.defer_to_thread(Target::Application, move || {
@@ -318,8 +316,14 @@ impl Journal {
     fn carry_on_rewriting(&mut self, herd: &Herd, io: &mut Io<Server>) {
         let Some(rewrite) = &mut self.rewrite else {
             let may = self.rewrite_not_before.is_none_or(|moment| io.now() >= moment);
-            let wants = self.file.as_ref().is_some_and(|file| file.wants_rewrite(herd));
-            if may && self.trouble.is_none() && wants {
+            let wants = self.file.as_ref().is_some_and(|file| match self.trouble {
+                None => file.wants_rewrite(herd),
+                // A disk that may have room for less than the slack: it would be full of it for ever.
+                Some(Trouble::Write(_)) => file.would_shrink(herd),
+                // The retry begins it.
+                Some(Trouble::Sync(_)) => false,
+            });
+            if may && wants {
                 self.begin_rewrite(io);
             }
             return;
@@ -359,7 +363,7 @@ impl Journal {
 
     fn rewrite_failed(&mut self, why: &str, io: &mut Io<Server>) {
         if let Some(rewrite) = self.rewrite.take() {
-            rewrite.abandon();
+            close_on_helper(Some(rewrite.abandon()), io);
         }
         self.rewrite_not_before = io.now().checked_add(REWRITE_RETRY_INTERVAL);
         if let Some(Trouble::Sync(_)) = self.trouble {
@@ -376,18 +380,15 @@ impl Journal {
         let Some(rewrite) = self.rewrite.take() else { return };
         let before = self.extent().bytes;
         let replaced = self.file.replace(rewrite.into_file());
-        // Closing the last handle of a file without a name frees all its blocks, which may take long.
-        io.defer_to_thread(Target::Application, move || {
-            drop(replaced);
-            Event::Journal(JournalEvent::Closed)
-        });
+        close_on_helper(replaced, io);
         self.rewrite_not_before = None;
         if let Finished::Unsure(why) = finished {
             return self.fail(Trouble::Sync(why), io);
         }
         let (path, after) = (self.path.display(), extent.bytes);
         log::info!("journal {path}: written anew; it had {before} bytes and has {after}");
-        if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Sync(_))).is_some() {
+        // Whatever it was, it was the old file's.
+        if self.trouble.take().is_some() {
             log::warn!("journal {path}: what is written is on disk again");
         }
         self.note_synced(extent, io);

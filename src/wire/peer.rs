@@ -114,7 +114,9 @@ impl<'a> AtFields<'a> {
     pub fn read(self) -> Option<AtLine<'a>> {
         let AtFields { server, difference, client, rest } = self;
         let difference = parse_difference(difference)?;
-        let (location_text, time, time_text) = split_place_and_time(rest)?;
+        let (location_text, rest) = take_location(rest)?;
+        let time_text = rest.strip_prefix(b" ")?;
+        let (time, []) = take_time(time_text)? else { return None };
         Some(AtLine { server, difference, client, location_text, time, time_text })
     }
 }
@@ -211,17 +213,6 @@ pub(super) fn split_field(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (field, rest) = text.split_at_checked(find_white_space(text)?)?;
     match rest {
         [b' ', rest @ ..] if !field.is_empty() => Some((field, rest)),
-        _ => None,
-    }
-}
-
-/// Where and when, one space apart, to the end of the text: the place, the time and the time's text. One
-/// pass does, since a number ends where no digit stands.
-pub(super) fn split_place_and_time(text: &[u8]) -> Option<(&[u8], Nanos, &[u8])> {
-    let (location_text, rest) = take_location(text)?;
-    let time_text = rest.strip_prefix(b" ")?;
-    match take_time(time_text)? {
-        (time, []) => Some((location_text, time, time_text)),
         _ => None,
     }
 }

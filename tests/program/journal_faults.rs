@@ -4,18 +4,23 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::journal::{journal, keeping, report};
+use herd::herd::journal::REWRITE_SLACK_BYTES;
+
+use super::journal::{journal, keeping, report, update_until_written_anew};
 use super::support::{ALONE, Herd, PAIR, eventually, herd};
+
+/// What is soon full.
+const DISK_BYTES: u64 = 64 << 10;
 
 /// A file system with little room, where this may be made; unmounted when dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(herd: &Herd) -> Option<Self> {
+    fn mount(herd: &Herd, bytes: u64) -> Option<Self> {
         let path = herd.folder.path("journal");
         fs::create_dir_all(&path).unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"])
             .arg(&path)
             .output()
             .is_ok_and(|output| output.status.success());
@@ -50,7 +55,7 @@ impl Drop for SmallDisk {
 
 fn a_full_disk_is_said_and_survived(sync: &str) {
     let mut herd = Herd::new(ALONE);
-    let Some(disk) = SmallDisk::mount(&herd) else { return };
+    let Some(disk) = SmallDisk::mount(&herd, DISK_BYTES) else { return };
     let folder = herd.folder.path("journal").display().to_string();
     herd.arguments.extend(["--journal", &folder, "--sync", sync].map(str::to_owned));
     herd.start_all();
@@ -99,7 +104,7 @@ fn a_full_disk_keeps_no_reply_back_with_sync_always() {
 #[test]
 fn a_server_starts_on_a_read_only_disk_and_recovers_with_it() {
     let mut herd = Herd::new(ALONE);
-    let Some(disk) = SmallDisk::mount(&herd) else { return };
+    let Some(disk) = SmallDisk::mount(&herd, DISK_BYTES) else { return };
     let folder = herd.folder.path("journal").display().to_string();
     herd.arguments.extend(["--journal", &folder, "--sync", "always"].map(str::to_owned));
     let state = |herd: &Herd| herd.status("Solo")["journal"]["state"].as_str().unwrap().to_owned();
@@ -135,19 +140,24 @@ fn a_server_starts_on_a_read_only_disk_and_recovers_with_it() {
 fn sigkill_while_the_journal_is_written_anew_loses_nothing() {
     let mut herd = keeping(ALONE, &["--sync", "always", "--log-level", "warn"]);
     let id = "k".repeat(16_000);
+    // From the shortest file to one that is twice as long as it must be and longer than that.
+    let reports = REWRITE_SLACK_BYTES / id.len() as u64 + 4;
     let mut time = 0;
     for round in 0..4 {
         let mut client = herd.connect("Solo");
         report(&mut client, &format!("round{round}"), 7);
         // A rewrite begins at one of these, and the kill comes at some moment of it.
-        let is_rewriting = |herd: &Herd| herd.status("Solo")["journal"]["rewriting"] == true;
-        for _ in 0..800 {
+        let mut longest = 0;
+        let is_rewritten = (0..reports).any(|_| {
             time += 1;
             report(&mut client, &id, time);
-            if is_rewriting(&herd) {
-                break;
-            }
-        }
+            let status = herd.status("Solo")["journal"].clone();
+            let before = longest;
+            longest = status["bytes"].as_u64().unwrap();
+            // On a disk that syncs at once it may be over by now.
+            status["rewriting"] == true || longest < before
+        });
+        assert!(is_rewritten, "round {round}: it is not written anew");
         herd.kill("Solo");
         herd.start_one("Solo");
         let known = herd.wait_until_known("Solo", &id);
@@ -155,6 +165,50 @@ fn sigkill_while_the_journal_is_written_anew_loses_nothing() {
         (0..=round).for_each(|round| assert!(herd.knows("Solo", &format!("round{round}"))));
         assert!(!herd.log("Solo").contains("damaged lines"));
     }
+}
+
+#[test]
+fn a_journal_leaves_room_for_the_file_that_takes_its_place() {
+    let mut herd = Herd::new(ALONE);
+    let Some(_disk) = SmallDisk::mount(&herd, REWRITE_SLACK_BYTES / 8) else { return };
+    let folder = herd.folder.path("journal").display().to_string();
+    herd.arguments.extend(["--journal", &folder, "--log-level", "info"].map(str::to_owned));
+    herd.start_all();
+    report(&mut herd.connect("Solo"), "kiwi", 7);
+    let (id, time) = update_until_written_anew(&herd, 2);
+    assert!(!herd.log("Solo").contains("cannot write"));
+    herd.kill("Solo");
+    herd.start_one("Solo");
+    let known = herd.wait_until_known("Solo", &id);
+    assert!(known.ends_with(&format!(" +1-1 {time}")), "{}", &known[16_000..]);
+    assert!(herd.knows("Solo", "kiwi"));
+    herd.kill("Solo");
+}
+
+#[test]
+fn a_journal_that_may_not_grow_to_its_slack_is_written_anew_and_goes_on() {
+    const FILE_BYTES: u64 = REWRITE_SLACK_BYTES / 8;
+    let mut herd = keeping(ALONE, &["--log-level", "info"]);
+    let pid = herd.process("Solo").child.id().to_string();
+    let limit = format!("--fsize={FILE_BYTES}");
+    let output = Command::new("prlimit").args(["--pid", &pid, &limit]).output();
+    if !output.is_ok_and(|output| output.status.success()) {
+        return eprintln!("SKIPPED: there is no prlimit here that could fill the disk");
+    }
+    report(&mut herd.connect("Solo"), "kiwi", 7);
+    let (id, time) = update_until_written_anew(&herd, 2);
+    report(&mut herd.connect("Solo"), "plum", 7);
+    eventually("all is on disk", || {
+        let journal = herd.status("Solo")["journal"].clone();
+        (journal["state"] == "ok" && journal["unsynced"] == 0).then_some(())
+    });
+    assert!(herd.log("Solo").contains("cannot write: File too large"));
+    herd.kill("Solo");
+    herd.start_one("Solo");
+    let known = herd.wait_until_known("Solo", &id);
+    assert!(known.ends_with(&format!(" +1-1 {time}")), "{}", &known[16_000..]);
+    assert!(herd.knows("Solo", "kiwi") && herd.knows("Solo", "plum"));
+    assert!(!herd.log("Solo").contains("damaged lines"));
 }
 
 #[test]

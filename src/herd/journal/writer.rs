@@ -70,6 +70,8 @@ impl Writer {
                 write_record(out, change.record.line);
             }
         }
+        // The newest changes may be of clients that are forgotten, and no longer in the log.
+        self.cursor = herd.last_change();
         false
     }
 
@@ -96,11 +98,17 @@ impl Writer {
         self.file_bytes
     }
 
-    /// Whether the file should be written anew: it is more than twice as long as it must be, or it was
-    /// found damaged.
+    /// Whether the file should be written anew: it is much more than twice as long as it must be, or it
+    /// was found damaged.
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
+        self.is_damaged || self.excess_bytes(herd) > REWRITE_SLACK_BYTES
+    }
+
+    /// By how much the file is longer than twice what it must hold. Where there is no room for
+    /// [`REWRITE_SLACK_BYTES`], any excess is worth a rewrite.
+    pub fn excess_bytes(&self, herd: &Herd) -> u64 {
         let needed = herd.store.line_bytes() + herd.clients() * SEAL_BYTES;
-        self.is_damaged || self.file_bytes > 2 * needed as u64 + REWRITE_SLACK_BYTES
+        self.file_bytes.saturating_sub(2 * needed as u64)
     }
 }
 

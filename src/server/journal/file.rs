@@ -25,6 +25,10 @@ pub(super) const JOURNAL_MODE: u32 = 0o600;
 /// How much is read at a time when a journal is replayed, before the loop runs.
 const REPLAY_CHUNK_BYTES: usize = 64 * 1024;
 
+/// How much longer than twice what it must hold a file may always get, however little room the disk has
+/// left; and how much is written between two looks at that room, each of which is a system call.
+const ROOM_STEP_BYTES: u64 = 64 * 1024;
+
 /// How far a file reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -58,9 +62,18 @@ pub(super) struct JournalFile {
     /// A write has failed, and a part of it may stand at the end.
     has_remains: bool,
     buffer: Vec<u8>,
+    /// What the disk had left when that was looked at last.
+    room_bytes: u64,
+    /// How long the file will be when it is looked at next.
+    next_look_bytes: u64,
 }
 
 impl JournalFile {
+    fn new(file: File, writer: Writer, has_remains: bool) -> Self {
+        let (file, buffer) = (Arc::new(file), Vec::new());
+        Self { file, writer, has_remains, buffer, room_bytes: u64::MAX, next_look_bytes: 0 }
+    }
+
     /// An empty file, in place of what may have been there. The error is the system's.
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(JOURNAL_MODE).open(path)?;
@@ -69,8 +82,7 @@ impl JournalFile {
         if file.metadata()?.len() > 0 {
             file.set_len(0)?;
         }
-        let (file, writer) = (Arc::new(file), Writer::new());
-        Ok(Self { file, writer, has_remains: false, buffer: Vec::new() })
+        Ok(Self::new(file, Writer::new(), false))
     }
 
     /// Appends what the file lacks, with one write. Gives whether there is more. The error is the
@@ -87,6 +99,12 @@ impl JournalFile {
             self.writer = before;
             self.has_remains = true;
             return Err(e);
+        }
+        if self.writer.file_bytes() >= self.next_look_bytes {
+            self.next_look_bytes = self.writer.file_bytes() + ROOM_STEP_BYTES;
+            // Where the system does not tell, the disk is taken to be large.
+            self.room_bytes = rustix::fs::fstatvfs(&*self.file)
+                .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         }
         Ok(more)
     }
@@ -107,9 +125,16 @@ impl JournalFile {
         Extent { change: self.writer.cursor(), bytes: self.writer.file_bytes() }
     }
 
-    /// Whether it should be written anew.
+    /// Whether it should be written anew: for its own sake, or because the disk has less room left than it
+    /// would give back. Later there might be no room for the new file beside it.
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
-        self.writer.wants_rewrite(herd)
+        let room_bytes = self.room_bytes.max(ROOM_STEP_BYTES);
+        self.writer.wants_rewrite(herd) || self.writer.excess_bytes(herd) > room_bytes
+    }
+
+    /// Whether it would be a good deal shorter if it were.
+    pub fn would_shrink(&self, herd: &Herd) -> bool {
+        self.writer.excess_bytes(herd) > 0
     }
 }
 
@@ -137,10 +162,7 @@ pub(super) fn open(path: &Path, herd: &mut Herd) -> io::Result<Opened> {
     }
     let (replayed, writer) = replay.finish();
     let has_remains = replayed.torn_bytes > 0;
-    let file = file.map(|file| {
-        let file = Arc::new(file);
-        JournalFile { file, writer, has_remains, buffer: Vec::new() }
-    });
+    let file = file.map(|file| JournalFile::new(file, writer, has_remains));
     Ok(Opened { found: Found::Whole(replayed), file })
 }
 

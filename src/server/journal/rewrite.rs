@@ -70,9 +70,11 @@ impl Rewrite {
         self.file
     }
 
-    /// Gives up: the file goes away.
-    pub fn abandon(self) {
+    /// Gives up: the file's name goes away at once, so that the next rewrite finds it free, and the file
+    /// is given back to be closed.
+    pub fn abandon(self) -> JournalFile {
         let _ = fs::remove_file(&self.path);
+        self.file
     }
 }
 
@@ -94,6 +96,18 @@ pub(super) fn begin_anew(journal: &Path, herd: &Herd) -> io::Result<JournalFile>
         Finished::InPlace | Finished::Unsure(_) => Ok(file),
         Finished::NotRenamed(why) => Err(io::Error::other(why)),
     }
+}
+
+/// Lets go of a file that has lost its name. That frees all its blocks, which may take long.
+///
+/// Whether the helper thread takes the job is ignored: where too much waits there already, the file is
+/// closed on the loop after all. The thread does one thing after the other, so the next sync, and with
+/// `--sync always` the replies that wait for it, come after the close.
+pub(super) fn close_on_helper(file: Option<JournalFile>, io: &mut Io<Server>) {
+    io.defer_to_thread(Target::Application, move || {
+        drop(file);
+        Event::Journal(JournalEvent::Closed)
+    });
 }
 
 fn put_in_place(file: &File, from: &Path, to: &Path) -> Finished {
