@@ -17,7 +17,7 @@ the table in Markdown.
 
   --install     get the peers (Python, tokio, C) into target/bench-peers, and end; the others
                 (node, redis-server, memcached) come from your system's packages
-  --quick       fewer and shorter samples, a tenth of the clients: about five minutes, all about twelve
+  --quick       fewer and shorter samples, a tenth of the clients: about five minutes, all about ten
   --smoke       half a minute, without any peer: whether all of it works, not how fast
   --only A,B    these rows only, of:
 ";
