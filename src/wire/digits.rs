@@ -12,7 +12,7 @@ use super::scan::{ONES, first_marked, first_word, mark_from};
 /// number of it.
 #[expect(
     clippy::inline_always,
-    reason = "twice for each number, between others that hold its constants"
+    reason = "twice for each time, between others that hold its constants"
 )]
 #[inline(always)]
 pub(super) fn leading_digits(text: &[u8]) -> (u64, usize) {

@@ -161,9 +161,7 @@ impl Talk {
             return Next::GoOn;
         };
         let start = answers.len();
-        for part in [record.line, b"\n", &json, b"\n\n"] {
-            answers.extend_from_slice(part);
-        }
+        Reply { at_line: record.line.to_vec(), json: json.into() }.write(answers);
         self.replied(me, start, cx);
         Next::GoOn
     }
