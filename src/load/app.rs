@@ -162,7 +162,12 @@ impl Load {
 
     /// Nanoseconds since the program's start.
     pub fn nanos(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.nanos_at(Instant::now())
+    }
+
+    fn nanos_at(&self, moment: Instant) -> u64 {
+        let since = moment.saturating_duration_since(self.origin);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// How far the run has come.
@@ -272,11 +277,11 @@ impl Load {
                 self.measured.end(self.nanos(), &self.plan.pids);
                 self.phase = Phase::Over;
             }
-            Phase::Draining if self.answered == self.issued => {
-                let all_sent = self.schedule.is_none() || self.issued >= self.due_end;
-                if all_sent {
-                    self.phase = Phase::Over;
-                }
+            Phase::Draining
+                if self.answered == self.issued
+                    && (self.schedule.is_none() || self.issued >= self.due_end) =>
+            {
+                self.phase = Phase::Over;
             }
             _ => {}
         }
@@ -304,7 +309,8 @@ impl Load {
     }
 
     fn warm_up(&mut self, io: &mut Io<Self>) {
-        self.began = self.nanos();
+        // By the turn's clock, as delayed calls are, or the run could end before its time.
+        self.began = self.nanos_at(io.now());
         self.phase = Phase::Warming;
         // So many replies, all of them counted.
         if self.plan.requests.is_some() || self.plan.warmup.is_zero() {
@@ -321,7 +327,7 @@ impl Load {
 
     fn measure(&mut self, io: &mut Io<Self>) {
         self.phase = Phase::Measuring;
-        self.measured.begin(self.nanos(), &self.plan.pids);
+        self.measured.begin(self.nanos_at(io.now()), &self.plan.pids);
         if self.plan.requests.is_none() {
             io.call_later(self.plan.seconds, Target::Application, Event::PhaseOver);
         }
@@ -362,9 +368,7 @@ impl Load {
         self.tell_due_to_send(schedule, due, io);
         let gap = Duration::from_nanos(schedule.due_at(due).saturating_sub(passed));
         match gap.checked_sub(TURN_BELOW) {
-            Some(pause) => {
-                io.call_later(pause, Target::Application, Event::Tick);
-            }
+            Some(pause) => _ = io.call_later(pause, Target::Application, Event::Tick),
             None => io.post(Target::Application, Event::Tick),
         }
     }
