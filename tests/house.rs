@@ -79,7 +79,7 @@ fn each_part_names_only_the_parts_below_it() {
             continue;
         };
         let inside = |folder: &&str| edge.to.starts_with(&format!("{folder}/"));
-        if !inside(from) && !below.iter().any(|folder| inside(folder)) {
+        if !inside(from) && !below.iter().any(inside) {
             broken.push(edge.to_string());
         }
     }
@@ -125,10 +125,7 @@ fn circles<'a>(edges: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<BTreeSet<
     circles.into_iter().collect()
 }
 
-fn reachable<'a>(
-    from: &str,
-    next: &BTreeMap<&'a str, BTreeSet<&'a str>>,
-) -> BTreeSet<&'a str> {
+fn reachable<'a>(from: &str, next: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
     let (mut seen, mut ahead) = (BTreeSet::new(), vec![from]);
     while let Some(file) = ahead.pop() {
         for to in next.get(file).into_iter().flatten() {
@@ -141,9 +138,8 @@ fn reachable<'a>(
 }
 
 fn describe(circle: &BTreeSet<&str>, edges: &[&Edge]) -> String {
-    let inside = |edge: &&&Edge| {
-        circle.contains(edge.from.as_str()) && circle.contains(edge.to.as_str())
-    };
+    let inside =
+        |edge: &&&Edge| circle.contains(edge.from.as_str()) && circle.contains(edge.to.as_str());
     let ties: Vec<String> = edges.iter().filter(inside).map(ToString::to_string).collect();
     format!("{} files:\n  {}", circle.len(), ties.join("\n  "))
 }

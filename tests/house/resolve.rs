@@ -78,12 +78,14 @@ fn crates_in(root: &Path, folder: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(root.join(folder)) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     let first = |path: std::path::PathBuf| {
-        let file = match path.is_dir() {
-            true => [path.join("main.rs"), path.join("src/main.rs")].into_iter().find(|p| p.exists())?,
-            false => path,
+        let file = if path.is_dir() {
+            [path.join("main.rs"), path.join("src/main.rs")].into_iter().find(|p| p.exists())?
+        } else {
+            path
         };
+        let is_source = file.extension().is_some_and(|extension| extension == "rs");
         let name = file.strip_prefix(root).ok()?.to_str()?.to_owned();
-        name.ends_with(".rs").then_some(name)
+        is_source.then_some(name)
     };
     paths.filter_map(first).collect()
 }

@@ -103,7 +103,7 @@ fn script(bench: &Bench, word: &str) -> Command {
     let mut command = Command::new(bench.root.join("scripts/herd"));
     if !bench.sizes.peers {
         // The script would build a release, which a smoke has no time for.
-        command = Command::new(bench.herd.with_file_name("herdctl"));
+        command = Command::new(&bench.herd);
         command.env("HERD_ROOT", &bench.root);
     }
     command.arg(word).arg("--run").arg(bench.scratch.join("start/run"));

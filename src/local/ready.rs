@@ -2,14 +2,15 @@
 //!
 //! `start` waits here; `status` asks the same question once.
 
-use herd::herd::topology::ServerId;
+use crate::herd::topology::ServerId;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::local_herd::LocalHerd;
-use crate::logs::last_words;
-use crate::process::{self, Noted};
-use crate::talk::{self, Door, Status};
+use super::local_herd::LocalHerd;
+use super::logs::last_words;
+use super::print::program;
+use super::process::{self, Noted};
+use super::talk::{self, Door, Status};
 
 /// Starting takes a fraction of a second; this is for a machine that is busy with something else.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -113,6 +114,6 @@ fn failure(herd: &LocalHerd, faults: &[(ServerId, String)], asked: usize) -> Str
         let name = herd.topology.name(*id);
         _ = write!(text, "\n{name}: {fault}.\n{}", last_words(&herd.run, name));
     }
-    text.push_str("\nWhat was started still runs; `scripts/herd stop` stops it.");
+    _ = write!(text, "\nWhat was started still runs; `{} stop` stops it.", program());
     text
 }

@@ -4,11 +4,11 @@
 //! Decides only whose keys are used and that none runs out; how keys are made is `herd::keys`, the same that
 //! `herd keys` calls. Called by `start`, before the servers that are to have them.
 
-use herd::keys::{Renew, SERVER_DAYS, Wanted, make, unix_seconds};
+use crate::keys::{Renew, SERVER_DAYS, Wanted, make, unix_seconds};
 use std::time::SystemTime;
 
-use crate::local_herd::LocalHerd;
-use crate::options::KEYS;
+use super::local_herd::LocalHerd;
+use super::options::KEYS;
 
 /// The flag that gives a server its keys. They are made for servers that have none, and made anew for
 /// those that would soon have to warn; none of this when the keys come from elsewhere.

@@ -114,6 +114,8 @@ pub fn spawn(command: &mut Command, output: &Path) -> Result<Process, String> {
     let complaints = printed.try_clone().map_err(fault)?;
     let child = command
         .process_group(0)
+        // That variable is for the program that a person runs; a server's messages name `herd`.
+        .env_remove("HERD_ROOT")
         .stdin(Stdio::null())
         .stdout(printed)
         .stderr(complaints)

@@ -5,13 +5,13 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::local_herd::LocalHerd;
-use crate::logs::last_words;
-use crate::process::{self, Process};
-use crate::ready::{POLL, START_PATIENCE};
-use crate::run_dir::PLACES;
-use crate::start::settle;
-use crate::talk;
+use super::local_herd::LocalHerd;
+use super::logs::last_words;
+use super::process::{self, Process};
+use super::ready::{POLL, START_PATIENCE};
+use super::run_dir::PLACES;
+use super::start::settle;
+use super::talk;
 
 /// The flags that point a server to the stand-in, which is started when it does not run yet; none
 /// when answers come from elsewhere.

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::demo_checks::{at_line, places, same};
-use crate::local_herd::LocalHerd;
-use crate::options::{Options, TOPOLOGY};
-use crate::print::show;
-use crate::run_dir::RunDir;
-use crate::talk;
-use crate::{start, stop};
+use super::demo_checks::{at_line, places, same};
+use super::local_herd::LocalHerd;
+use super::options::{Options, TOPOLOGY};
+use super::print::show;
+use super::run_dir::RunDir;
+use super::talk;
+use super::{start, stop};
 
 /// The default herd: who there is, and with whom each talks.
 const HERD: [(&str, &str); 5] = [
@@ -242,7 +242,7 @@ fn show_exchange(server: &str, line: &str, reply: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herd::herd::topology::Topology;
+    use crate::herd::topology::Topology;
 
     #[test]
     fn the_stage_is_a_topology_without_faults_on_five_ports() {

@@ -1,9 +1,8 @@
-//! `herdctl`, which `scripts/herd` runs: starts a herd, watches it, talks to it and stops it.
+//! A herd on one machine: starts its servers, watches them, talks to them and stops them.
 //!
-//! A plain blocking program, apart from the product: no event loop is needed to wait for five
-//! processes. This file owns the command line and the exit codes; each command has a file of its own.
-//! What runs is written down in the run folder (`run_dir`), so that one command finds what another
-//! started.
+//! Plain blocking code: waiting for five processes needs no event loop. This file owns the commands and
+//! their exit codes; each command has a file of its own. The run folder (`run_dir`) records what runs,
+//! so that one command finds what another started. Called by the command line.
 
 mod demo;
 mod demo_checks;
@@ -29,14 +28,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::local_herd::LocalHerd;
-use crate::options::Options;
-use crate::print::{remark, show};
-use crate::run_dir::RunDir;
+use local_herd::LocalHerd;
+use options::Options;
+use print::show;
 
-const USAGE: &str = "\
-scripts/herd COMMAND [OPTIONS]
+pub use print::program;
+use run_dir::RunDir;
 
+/// The commands of this module, as the help lists them.
+pub const HELP: &str = "\
   start [NAME…]     start the servers of the topology, or some; return when they answer and are linked
   stop [NAME…]      stop them
   restart [NAME…]   stop them and start them again, with the same options
@@ -68,8 +68,6 @@ Everywhere: --run DIR (or HERD_RUN) keeps process files, sockets, logs and journ
 
 /// The exit code of `status` when something is down.
 const EXIT_DOWN: u8 = 3;
-/// The exit code when the command line is wrong.
-const EXIT_USAGE: u8 = 2;
 
 /// WHATSAT waits for its upstream, which servers give up on after some seconds.
 const SAY_PATIENCE: Duration = Duration::from_secs(60);
@@ -78,7 +76,7 @@ const SAY_PATIENCE: Duration = Duration::from_secs(60);
 const LINE_TO_TRY: &str = "IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
 
 /// Why a command failed.
-enum Failure {
+pub enum Failure {
     /// The command line is wrong.
     Usage(String),
     /// The command line is right, and it did not work.
@@ -91,31 +89,14 @@ impl From<String> for Failure {
     }
 }
 
-fn main() -> ExitCode {
-    match run(Arguments::from_env()) {
-        Ok(code) => code,
-        Err(Failure::Usage(words)) => {
-            remark(&format!("scripts/herd: {words}; `scripts/herd help` lists what there is"));
-            ExitCode::from(EXIT_USAGE)
-        }
-        Err(Failure::Other(words)) => {
-            remark(&format!("scripts/herd: {words}"));
-            ExitCode::FAILURE
-        }
-    }
-}
+/// The commands that [`run`] knows.
+pub const COMMANDS: [&str; 8] =
+    ["start", "stop", "restart", "status", "logs", "say", "kill", "demo"];
 
-fn run(mut arguments: Arguments) -> Result<ExitCode, Failure> {
+/// Runs one of [`COMMANDS`] with what is left of the command line. Gives the exit code.
+pub fn run(command: &str, mut arguments: Arguments) -> Result<ExitCode, Failure> {
     if arguments.contains(["-h", "--help"]) {
-        show(USAGE);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let command = arguments.subcommand().map_err(|error| Failure::Usage(error.to_string()))?;
-    let Some(command) = command else {
-        return Err(Failure::Usage("which command?".to_owned()));
-    };
-    if command == "help" {
-        show(USAGE);
+        show(HELP);
         return Ok(ExitCode::SUCCESS);
     }
     let usage = |error: pico_args::Error| Failure::Usage(error.to_string());
@@ -132,7 +113,7 @@ fn run(mut arguments: Arguments) -> Result<ExitCode, Failure> {
     let run = RunDir::enter(&folder)?;
     let place = Place { root, run, given };
 
-    match command.as_str() {
+    match command {
         "start" => place.start(&names(&words)?),
         "restart" => place.restart(&names(&words)?),
         "stop" => done(stop::stop(&place.run, &names(&words)?)),
@@ -222,7 +203,7 @@ fn start(herd: &LocalHerd, names: &[String]) -> Result<ExitCode, Failure> {
     start::start(herd, names)?;
     show(start::table(herd, names)?);
     let name = names.first().map_or_else(|| herd.first_name(), String::as_str);
-    show(format!("\nTry: scripts/herd say {name} '{LINE_TO_TRY}'\n"));
+    show(format!("\nTry: {} say {name} '{LINE_TO_TRY}'\n", program()));
     Ok(ExitCode::SUCCESS)
 }
 

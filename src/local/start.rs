@@ -4,20 +4,20 @@
 //! Everything that can be seen to be wrong is refused before the first process starts. What was
 //! started and did not become ready is left as it is, for a look at it; `stop` ends it.
 
-use herd::herd::topology::ServerId;
+use crate::herd::topology::ServerId;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::keys::keys_arguments;
-use crate::local_herd::LocalHerd;
-use crate::options::TOPOLOGY;
-use crate::print::{layout, remark};
-use crate::process::{self, Noted, Process};
-use crate::ready::wait_until_ready;
-use crate::run_dir::PLACES;
-use crate::stand_in::{self, upstream_arguments};
+use super::keys::keys_arguments;
+use super::local_herd::LocalHerd;
+use super::options::TOPOLOGY;
+use super::print::{layout, program, remark};
+use super::process::{self, Noted, Process};
+use super::ready::wait_until_ready;
+use super::run_dir::PLACES;
+use super::stand_in::{self, upstream_arguments};
 
 /// What the servers send the stand-in in place of a key: it takes any.
 const STAND_IN_KEY: &str = "stand-in";
@@ -87,7 +87,8 @@ fn check_port(herd: &LocalHerd, id: ServerId) -> Result<(), String> {
         )),
         Err(error) if error.kind() == ErrorKind::AddrNotAvailable => Err(format!(
             "{name} cannot listen at {address}: this machine does not have that address. \
-             `scripts/herd start NAME…` starts only the servers that belong here. Nothing was started."
+             `{} start NAME…` starts only the servers that belong here. Nothing was started.",
+            program()
         )),
         Err(error) => Err(format!("{name} cannot listen at {address}: {error}")),
     }

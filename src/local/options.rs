@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_bound_of_the_servers_is_handed_on() {
-        let help = herd::cli::bounds::HELP.lines();
+        let help = crate::cli::bounds::HELP.lines();
         let flags: Vec<&str> = help
             .filter_map(|line| line.split_whitespace().next())
             .filter(|word| word.starts_with("--"))

@@ -2,13 +2,13 @@
 //!
 //! Owns how servers are named on the command line. Starts and stops nothing itself.
 
-use herd::herd::topology::{ServerEntry, ServerId, Topology};
+use crate::herd::topology::{ServerEntry, ServerId, Topology};
 use std::path::{Path, PathBuf};
 
-use crate::options::{CLIENTS, KEYS, Options, TOPOLOGY};
-use crate::run_dir::{PLACES, RunDir};
-use crate::talk::Door;
-use crate::tls::Expected;
+use super::options::{CLIENTS, KEYS, Options, TOPOLOGY};
+use super::run_dir::{PLACES, RunDir};
+use super::talk::Door;
+use super::tls::Expected;
 
 /// A herd as one command sees it.
 pub struct LocalHerd {
@@ -107,12 +107,8 @@ impl LocalHerd {
     }
 }
 
-/// The `herd` program, which is built beside this one.
+/// This program, which serves too.
 fn herd_program() -> Result<PathBuf, String> {
-    let this = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
-    let program = this.with_file_name("herd");
-    if program.is_file() {
-        return Ok(program);
-    }
-    Err(format!("{} is missing; `cargo build --release` builds it", program.display()))
+    std::env::current_exe()
+        .map_err(|error| format!("cannot find the path of the running program: {error}"))
 }

@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::print::show;
-use crate::run_dir::RunDir;
+use super::print::show;
+use super::run_dir::RunDir;
 
 /// How many lines of each log come first.
 const LINES_SHOWN: usize = 20;

@@ -2,13 +2,13 @@
 //!
 //! Changes nothing. All is well only when every server answers and every link is up.
 
-use crate::local_herd::LocalHerd;
-use crate::print::layout;
-use crate::process::{self, Noted};
-use crate::ready::lack;
-use crate::run_dir::PLACES;
-use crate::stop;
-use crate::talk::{self, Status};
+use super::local_herd::LocalHerd;
+use super::print::{layout, program};
+use super::process::{self, Noted};
+use super::ready::lack;
+use super::run_dir::PLACES;
+use super::stop;
+use super::talk::{self, Status};
 use std::fmt::Write as _;
 
 /// The table, and whether all is well.
@@ -58,7 +58,7 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
     ];
     let mut text = layout(&columns, &rows);
     if !stop::anything_runs(&herd.run)? {
-        text.push_str("\nNothing runs. `scripts/herd start` starts it.\n");
+        _ = writeln!(text, "\nNothing runs. `{} start` starts it.", program());
     } else if !lacks.is_empty() || !remarks.is_empty() {
         _ = write!(text, "\n{lacks}{remarks}");
     }
@@ -103,7 +103,7 @@ fn milliseconds(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::talk::Link;
+    use crate::local::talk::Link;
 
     fn answered(states: &[(&str, &str)]) -> Status {
         let link = |&(name, state): &(&str, &str)| Link {
@@ -135,7 +135,7 @@ mod tests {
         let gone = Noted::Stale("process 1 is gone".into());
         let cells = row("A", Some("a:1".into()), &gone, None);
         assert_eq!(cells, ["A", "a:1", "-", "down", "-", "-", "-", "-", "-"]);
-        let this = crate::process::Process::this().unwrap();
+        let this = crate::local::process::Process::this().unwrap();
         let (pid, this) = (this.pid.to_string(), Noted::Running(this));
         assert_eq!(row("A", None, &this, None)[..4], ["A", "-", pid.as_str(), "silent"]);
         let status = answered(&[("W", "up"), ("H", "dialling")]);

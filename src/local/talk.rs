@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::tls::Expected;
+use super::tls::Expected;
 
 /// A server that runs answers its control socket within a turn of its loop; one that is stopped
 /// (SIGSTOP) never does.

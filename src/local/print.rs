@@ -5,6 +5,12 @@
 
 use std::io::Write;
 
+/// What a person types to run these commands: `scripts/herd` in a clone, which sets `HERD_ROOT`, and
+/// `herd` where it is installed.
+pub fn program() -> &'static str {
+    if std::env::var_os("HERD_ROOT").is_some() { "scripts/herd" } else { "herd" }
+}
+
 /// Writes what was asked for; returns whether there is still somebody who reads it.
 pub fn show(text: impl AsRef<[u8]>) -> bool {
     let mut out = std::io::stdout().lock();

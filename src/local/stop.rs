@@ -5,10 +5,10 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::print::remark;
-use crate::process::{self, Noted, Process};
-use crate::run_dir::{PLACES, RunDir};
-use crate::talk;
+use super::print::{program, remark};
+use super::process::{self, Noted, Process};
+use super::run_dir::{PLACES, RunDir};
+use super::talk;
 
 /// Servers flush what they owe before they end, and give up on that after some seconds; what has not
 /// ended by then is not going to.
@@ -63,7 +63,8 @@ pub fn kill(run: &RunDir, name: &str) -> Result<String, String> {
     // The stand-in's certificate is another after each start, so the servers must start with it.
     let back = if name == PLACES { "restart".to_owned() } else { format!("start {name}") };
     let pid = process.pid;
-    Ok(format!("Killed {name}, process {pid}. `scripts/herd {back}` brings it back.\n"))
+    let program = program();
+    Ok(format!("Killed {name}, process {pid}. `{program} {back}` brings it back.\n"))
 }
 
 fn end_now(process: &Process, name: &str) -> Result<(), String> {
