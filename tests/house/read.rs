@@ -1,6 +1,6 @@
 //! Reads Rust source as far as names go: modules, definitions, `use` trees, and paths.
 //!
-//! Not a parser of the language: comments, texts and what is compiled for tests only are dropped, and
+//! Not a parser of the language: comments and what is compiled for tests only are dropped, and
 //! of what is left each path of two names or more is kept. Called by the resolver, once a file.
 
 /// One word or sign of the source.
@@ -9,6 +9,8 @@ pub enum Piece {
     Name(String),
     /// `::`
     Sep,
+    /// What stands between quotation marks.
+    Text(String),
     Sign(char),
 }
 
@@ -18,8 +20,8 @@ pub type Path = Vec<String>;
 /// What one file says of names.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// `mod name;`
-    pub modules: Vec<String>,
+    /// `mod name;`, and the file that a `path` attribute gives it.
+    pub modules: Vec<(String, Option<String>)>,
     /// What is defined at the file's top.
     pub items: Vec<String>,
     /// `use` declarations: the name here, the path, whether it is handed on (`pub use`).
@@ -62,7 +64,7 @@ pub fn names_of(source: &str) -> Names {
                     && let Some(Piece::Name(name)) = pieces.get(at + 1)
                 {
                     match word.as_str() {
-                        "mod" => names.modules.push(name.clone()),
+                        "mod" => names.modules.push((name.clone(), path_of(&pieces, at))),
                         "fn" | "struct" | "enum" | "trait" | "type" | "const" | "static" => {
                             names.items.push(name.clone());
                         }
@@ -86,6 +88,14 @@ pub fn names_of(source: &str) -> Names {
         at += 1;
     }
     names
+}
+
+/// The file in the `path` attribute before a `mod` at this place.
+fn path_of(pieces: &[Piece], mod_at: usize) -> Option<String> {
+    match pieces.get(mod_at.checked_sub(3)?..mod_at)? {
+        [Piece::Sign('='), Piece::Text(file), Piece::Sign(']')] => Some(file.clone()),
+        _ => None,
+    }
 }
 
 fn path_at(pieces: &[Piece], mut at: usize) -> Path {
@@ -187,7 +197,7 @@ fn item_end(pieces: &[Piece], mut at: usize) -> usize {
     at
 }
 
-/// Cuts the source into pieces, without comments and texts.
+/// Cuts the source into pieces, without its comments.
 fn pieces_of(source: &str) -> Vec<Piece> {
     let chars: Vec<char> = source.chars().collect();
     let (mut pieces, mut at) = (Vec::new(), 0);
@@ -196,7 +206,9 @@ fn pieces_of(source: &str) -> Vec<Piece> {
         if here == '/' && next == '/' {
             at += chars[at..].iter().position(|c| *c == '\n').unwrap_or(chars.len() - at);
         } else if here == '"' {
-            at = text_end(&chars, at + 1);
+            let end = text_end(&chars, at + 1);
+            pieces.push(Piece::Text(chars[at + 1..end.min(chars.len()) - 1].iter().collect()));
+            at = end;
         } else if here == 'r' && (next == '"' || next == '#') && raw_text(&chars, at).is_some() {
             at = raw_text(&chars, at).unwrap();
         } else if here == '\'' {

@@ -100,14 +100,29 @@ fn read_module(root: &Path, file: &str, is_first: bool, place: Place, modules: &
     } else {
         parent.join(path.file_stem().unwrap())
     };
-    for child in &names.modules {
+    for (child, given) in &names.modules {
         let at = |name: String| below.join(name).to_str().unwrap().to_owned();
-        let candidates = [at(format!("{child}.rs")), at(format!("{child}/mod.rs"))];
+        let given = given.as_ref().map(|file| plain(&parent.join(file)));
+        let usual = [at(format!("{child}.rs")), at(format!("{child}/mod.rs"))];
+        let candidates: Vec<String> = given.into_iter().chain(usual).collect();
         let Some(found) = candidates.iter().find(|c| root.join(c).exists()) else { continue };
         let place = place.iter().chain([child]).cloned().collect();
         read_module(root, found, false, place, modules);
     }
     modules.insert(place, Module { file: file.to_owned(), names });
+}
+
+/// A path without its `..`.
+fn plain(path: &Path) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.iter().map(|part| part.to_str().unwrap()) {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
 }
 
 /// The file that defines what `path` names, seen from the module at `place`.
