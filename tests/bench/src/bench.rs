@@ -9,13 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::load::DISTURBED;
 use crate::machine;
 use crate::options::{Options, Sizes};
 use crate::peers::{PEERS, Peer, Places};
 use crate::pictures::Pictures;
 use crate::process::Stop;
-use crate::servers::Server;
 use crate::table::{Row, markdown};
 
 /// The servers' ports, below those that the system gives to outgoing connections.
@@ -75,15 +73,15 @@ impl Bench {
     /// Looks round: the programs, the peers, the folders.
     pub fn prepare(options: &Options) -> Result<Self, String> {
         let sizes = options.sizes;
-        let herdbench = std::env::current_exe().map_err(|error| error.to_string())?;
-        let herd = herdbench.with_file_name("herd");
+        let bench = std::env::current_exe().map_err(|error| error.to_string())?;
+        let herd = bench.with_file_name("herd");
         if !herd.is_file() {
             return Err(format!(
                 "{} is missing: run scripts/bench, which builds it",
                 herd.display()
             ));
         }
-        let target = herdbench.ancestors().nth(2).unwrap_or(Path::new("target")).to_path_buf();
+        let target = bench.ancestors().nth(2).unwrap_or(Path::new("target")).to_path_buf();
         let root = std::env::var_os("HERD_ROOT").map_or_else(|| PathBuf::from("."), PathBuf::from);
         let scratch = target.join("bench").join(format!("scratch-{}", std::process::id()));
         make_folder(&scratch)?;
@@ -143,17 +141,6 @@ impl Bench {
             }
         }
         Err("no port of 127.0.0.1 is free".to_owned())
-    }
-
-    /// Asks a server of ours for its longest turns under this row's work. Called before it is stopped.
-    pub fn note_turn(&mut self, server: &Server) {
-        // A server that does not answer has no turn to tell of.
-        let status = server.status().unwrap_or_default();
-        let number = |key| status.get(key).and_then(Value::as_f64);
-        let longest = number("longest_turn_us").zip(number("longest_turn_cpu_us"));
-        let disturbed = server.process.waited_share().is_ok_and(|share| share > DISTURBED);
-        let row = self.row;
-        self.turns.extend(longest.map(|(us, cpu_us)| Turn { row, us, cpu_us, disturbed }));
     }
 
     /// Prints the table, and writes it, the samples and the pictures into a folder.

@@ -16,6 +16,12 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+/// The CPU of the load generator.
+pub const LOAD_CPU: u32 = 1;
+
+/// The share of the time without a CPU from which on a sample counts as disturbed.
+pub const DISTURBED: f64 = 0.03;
+
 /// How often a process is looked at while something is waited for.
 pub const POLL: Duration = Duration::from_millis(2);
 

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{CPU, Figures, HERD, QUIET};
 use crate::bench::{Bench, write};
+use crate::compared::{CPU, Figures, HERD};
 use crate::load::{Samples, in_turn, load};
+use crate::servers::QUIET;
 use crate::servers::{Server, Stage};
 use crate::table::{Check, Row, short};
 
@@ -35,7 +36,7 @@ fn per_second(bench: &mut Bench) -> Result<Row, String> {
     let samples = in_turn(bench, &servers, &format!("{WORDS} --connections 8 --depth 1"))?;
     let work = "WHATSAT from the stand-in: replies per CPU second";
     for server in servers.iter().filter(|server| server.title == HERD) {
-        bench.note_turn(server);
+        server.note_turn(bench);
     }
     let mut figures = Vec::new();
     for (server, samples) in servers.iter().zip(&samples) {

@@ -1,8 +1,9 @@
 //! IAMATs as fast as they are answered: many in flight, one in flight on each of many connections, one at all.
 
-use super::{CPU, Compared, HERD, QUIET, compare};
 use crate::bench::Bench;
+use crate::compared::{CPU, Compared, HERD, compare};
 use crate::peers::{PEERS, Peer};
+use crate::servers::QUIET;
 use crate::table::{Check, Row, short};
 
 /// What the picture of latencies shows.

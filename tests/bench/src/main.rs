@@ -1,4 +1,4 @@
-//! `herdbench`, which `scripts/bench` runs: measures the herd, and what people would use instead, in turn.
+//! What `scripts/bench` runs: measures the herd, and what people would use instead, in turn.
 //!
 //! A plain blocking program, apart from the product. This file owns the command line, the order of the
 //! rows and where the results go. What a row does is in [`rows`], one function each; who is compared
@@ -7,6 +7,7 @@
 //! slower from minute to minute.
 
 mod bench;
+mod compared;
 mod load;
 mod machine;
 mod options;
@@ -33,11 +34,12 @@ const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_env();
+    let names: Vec<&str> = ROWS.iter().map(|work| work.name).collect();
     if arguments.contains(["-h", "--help"]) {
-        print!("{}", options::usage());
+        print!("{}", options::usage(&names));
         return ExitCode::SUCCESS;
     }
-    let options = match Options::take(arguments) {
+    let options = match Options::take(arguments, &names) {
         Ok(options) => options,
         Err(words) => {
             eprintln!("scripts/bench: {words} (see scripts/bench --help)");

@@ -9,8 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use super::{HERD, QUIET};
 use crate::bench::Bench;
+use crate::compared::HERD;
+use crate::servers::QUIET;
 use crate::servers::{ANSWER_PATIENCE, HERD_PATIENCE, Stage};
 use crate::table::{Check, Row, short};
 
@@ -41,7 +42,7 @@ pub fn tls_idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
     bench.stop.wait(HERD_PATIENCE, all).ok_or("the server does not count all connections")?;
     let each = (server.process.resident_bytes()? - before) / f64::from(count.max(1));
     let work = format!("{} idle connections over TLS: memory each", short(count.into()));
-    bench.note_turn(&server);
+    server.note_turn(bench);
     let row = Row::new(&work, "≤ 12 KiB", format!("{} KiB", short(each / KIB)))
         .judged(&[Check::at_most(each / KIB, 12.0)]);
     Ok(vec![row])

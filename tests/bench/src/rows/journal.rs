@@ -1,8 +1,9 @@
 //! What the journal costs: a server that keeps one, synced each second, and one that keeps none, in turn.
 
-use super::{CPU, HERD, QUIET};
 use crate::bench::Bench;
+use crate::compared::{CPU, HERD};
 use crate::load::{Samples, in_turn};
+use crate::servers::QUIET;
 use crate::servers::Stage;
 use crate::table::{Check, Row, short};
 
@@ -17,7 +18,7 @@ pub fn journal(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let words = format!("--connections {connections} --depth {depth}");
     let samples = in_turn(bench, &servers, &words)?;
     for server in &servers {
-        bench.note_turn(server);
+        server.note_turn(bench);
     }
     let cpu = samples.iter().map(|s| s.least(CPU)).collect::<Result<Vec<_>, _>>()?;
     let [without, with] = cpu.as_slice() else { return Err("two were measured".to_owned()) };

@@ -1,9 +1,10 @@
 //! Connections that say nothing: what each costs in memory, and whether an active one notices them.
 
-use super::{Figures, HERD, QUIET};
 use crate::bench::Bench;
+use crate::compared::{Figures, HERD};
 use crate::load::{Candidate, Samples, in_turn_each, load};
 use crate::peers::Peer;
+use crate::servers::QUIET;
 use crate::servers::{Server, Stage};
 use crate::table::{Check, Row, short};
 
@@ -52,7 +53,7 @@ pub fn beside_idle(bench: &mut Bench) -> Result<Vec<Row>, String> {
         shares_cpu: server.shares_cpu,
     });
     let samples = in_turn_each(bench, &each, |_| Ok(()))?;
-    bench.note_turn(&server);
+    server.note_turn(bench);
     let [alone, beside] = samples.as_slice() else { return Err("two were measured".to_owned()) };
     let p50 = |samples: &Samples| samples.median("p50_us");
     let (alone_us, beside_us) = (p50(alone)?, p50(beside)?);

@@ -1,10 +1,11 @@
 //! Updates on the ring of five servers: how long one takes until the last server has it, and what twenty
 //! thousand cost all five together.
 
-use super::{Figures, HERD, QUIET};
 use crate::bench::Bench;
+use crate::compared::{Figures, HERD};
 use crate::load::{Candidate, Samples, in_turn_each};
 use crate::peers::Peer;
+use crate::servers::QUIET;
 use crate::servers::{HERD_PATIENCE, RING, Server, Stage};
 use crate::table::{Check, Row, short};
 
@@ -38,7 +39,7 @@ pub fn ring(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let many = many?;
     for ring in rings.iter().filter(|ring| ring.title.starts_with(HERD)) {
         for server in &ring.servers {
-            bench.note_turn(server);
+            server.note_turn(bench);
         }
     }
     Ok(vec![followed_row(&rings, &one)?, flood_row(bench, &rings, &many)?, tls_row(&rings, &many)?])

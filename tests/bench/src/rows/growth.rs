@@ -3,10 +3,11 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{CPU, HERD, QUIET, compare};
 use crate::bench::Bench;
+use crate::compared::{CPU, HERD, compare};
 use crate::peers::PEERS;
 use crate::process::Process;
+use crate::servers::QUIET;
 use crate::table::{Row, short};
 
 /// From so many connections on, samples are longer.

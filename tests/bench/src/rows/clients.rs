@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{CPU, HERD, QUIET};
 use crate::bench::Bench;
-use crate::load::{DISTURBED, LOAD_CPU, Sample, Samples, load};
+use crate::compared::{CPU, HERD};
+use crate::load::{Sample, Samples, load};
+use crate::process::{DISTURBED, LOAD_CPU};
+use crate::servers::QUIET;
 use crate::servers::{ANSWER_PATIENCE, HERD_PATIENCE, Server, Stage};
 use crate::table::{Check, Row, short};
 
@@ -92,7 +94,7 @@ fn known_in_turn(bench: &mut Bench, counts: &[u32]) -> Result<Vec<Samples>, Stri
                  --clients {count} --seconds {seconds} --warmup {warmup}"
             );
             samples.push(load(bench, &words)?);
-            bench.note_turn(&server);
+            server.note_turn(bench);
         }
     }
     Ok(all)
@@ -166,8 +168,8 @@ fn caught_up(bench: &mut Bench) -> Result<CaughtUp, String> {
     let (ran, waited) = alford.process.schedule()?;
     let cpu = (ran - ran_before + ball.process.cpu_ns()?) / NANOS_PER_SECOND;
     let waited = (waited - waited_before) / NANOS_PER_SECOND / seconds;
-    bench.note_turn(&alford);
-    bench.note_turn(&ball);
+    alford.note_turn(bench);
+    ball.note_turn(bench);
     Ok(CaughtUp { cpu, seconds, p99_ms: p99_ms?, waited })
 }
 

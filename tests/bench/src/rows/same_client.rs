@@ -5,8 +5,8 @@
 
 use std::fs;
 
-use super::HERD;
 use crate::bench::Bench;
+use crate::compared::HERD;
 use crate::load::load;
 use crate::servers::{HERD_PATIENCE, Stage};
 use crate::table::{Check, Row, short};
@@ -23,7 +23,7 @@ pub fn same_client(bench: &mut Bench) -> Result<Vec<Row>, String> {
     let words = "--clients 1 --connections 1 --depth 64";
     load(bench, &format!("{} {words} --requests {updates}", alford.address()))?;
     let turns = alford.counts("turns")? - before;
-    bench.note_turn(&alford);
+    alford.note_turn(bench);
     drop(alford);
     let log = stage.folder().join("Ball.log");
     let news = || brought(&fs::read_to_string(&log).unwrap_or_default());

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::QUIET;
 use crate::bench::Bench;
 use crate::load::load;
 use crate::process::find;
+use crate::servers::QUIET;
 use crate::servers::{ANSWER_PATIENCE, Stage};
 use crate::table::{Check, Row, short};
 

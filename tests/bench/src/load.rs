@@ -12,14 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::process::{Process, pinned};
+use crate::process::{DISTURBED, LOAD_CPU, Process, pinned};
 use crate::servers::Server;
-
-/// The CPU of the load generator.
-pub const LOAD_CPU: u32 = 1;
-
-/// The share of the time without a CPU from which on a sample counts as disturbed.
-pub const DISTURBED: f64 = 0.03;
 
 /// How long a sample may take beyond the time that it is asked to.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -10,8 +10,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn bench(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_herdbench"));
-    command.args(words).env("HERD_ROOT", env!("CARGO_MANIFEST_DIR")).env_remove("HERD_RUN");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command
+        .args(words)
+        .env("HERD_ROOT", concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .env_remove("HERD_RUN");
     command
 }
 

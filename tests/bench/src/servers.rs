@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Bench, make_folder, write};
-use crate::load::LOAD_CPU;
+use crate::bench::{Bench, Turn, make_folder, write};
 use crate::peers::Peer;
-use crate::process::Process;
+use crate::process::{DISTURBED, LOAD_CPU, Process};
 
 /// The CPU of the servers.
 pub const SERVER_CPU: u32 = 0;
@@ -149,6 +148,18 @@ impl Server {
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).map_err(fault)?;
         serde_json::from_str(&answer).map_err(|error| format!("{}: {error}", self.title))
+    }
+
+    /// Records the longest turns of a server of ours under the present row's work. Called before the
+    /// server is stopped.
+    pub fn note_turn(&self, bench: &mut Bench) {
+        // A server that does not answer has no turn to report.
+        let status = self.status().unwrap_or_default();
+        let number = |key| status.get(key).and_then(Value::as_f64);
+        let longest = number("longest_turn_us").zip(number("longest_turn_cpu_us"));
+        let disturbed = self.process.waited_share().is_ok_and(|share| share > DISTURBED);
+        let row = bench.row;
+        bench.turns.extend(longest.map(|(us, cpu_us)| Turn { row, us, cpu_us, disturbed }));
     }
 
     /// A number of its status.
