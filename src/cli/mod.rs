@@ -10,6 +10,7 @@ mod kept;
 mod keys;
 mod load;
 mod options;
+mod outcome;
 mod places;
 mod serve;
 mod trust;
@@ -22,6 +23,7 @@ use pico_args::Arguments;
 
 use crate::herd::topology::nearest;
 use crate::local;
+use outcome::{Failure, show};
 
 const HELP: &str = "\
 herd: an application server herd on a hand-written event loop
@@ -43,34 +45,6 @@ Its parts:
 herd COMMAND --help says more.
 ";
 
-/// Why a command ended early.
-#[derive(Debug)]
-pub enum Failure {
-    /// The call's words are wrong: exit code 2.
-    Usage(String),
-    /// It could not be done: exit code 1.
-    Failed(String),
-}
-
-impl From<String> for Failure {
-    fn from(words: String) -> Self {
-        Self::Failed(words)
-    }
-}
-
-impl From<pico_args::Error> for Failure {
-    fn from(e: pico_args::Error) -> Self {
-        use pico_args::Error::{ArgumentParsingFailed, Utf8ArgumentParsingFailed};
-        match e {
-            // Our own words, which name the flag.
-            ArgumentParsingFailed { cause } | Utf8ArgumentParsingFailed { cause, .. } => {
-                Self::Usage(cause)
-            }
-            other => Self::Usage(other.to_string()),
-        }
-    }
-}
-
 /// Runs the command that `arguments` name (without the program's own name), and prints its error if it
 /// has one.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -85,16 +59,6 @@ fn complain(words: &str, exit_code: u8) -> ExitCode {
     // Where this cannot be written, the exit code still tells.
     let _ = writeln!(io::stderr(), "{}: {words}", local::program());
     ExitCode::from(exit_code)
-}
-
-/// Prints a text to standard output. A reader that closes it early has read enough.
-fn show(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(format!("cannot write to standard output: {e}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl From<local::Failure> for Failure {

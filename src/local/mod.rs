@@ -7,6 +7,7 @@
 mod demo;
 mod demo_checks;
 mod keys;
+mod leftovers;
 mod local_herd;
 mod logs;
 mod options;

@@ -5,12 +5,12 @@
 use std::process::Command;
 use std::time::Instant;
 
+use super::leftovers::settle;
 use super::local_herd::LocalHerd;
 use super::logs::last_words;
 use super::process::{self, Process};
 use super::ready::{POLL, START_PATIENCE};
 use super::run_dir::PLACES;
-use super::start::settle;
 use super::talk;
 
 /// The flags that point a server to the stand-in, which is started when it does not run yet; none

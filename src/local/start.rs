@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use super::keys::keys_arguments;
+use super::leftovers::settle;
 use super::local_herd::LocalHerd;
 use super::options::TOPOLOGY;
 use super::print::{layout, program, remark};
@@ -57,22 +58,6 @@ fn start_chosen(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), String> {
         }
     }
     wait_until_ready(herd, chosen)
-}
-
-/// Looks whether a process of that name runs, and clears away what an earlier one left behind.
-pub fn settle(herd: &LocalHerd, name: &str) -> Result<Option<Process>, String> {
-    let file = herd.run.process_file(name);
-    match process::noted(&file)? {
-        Noted::Running(process) => return Ok(Some(process)),
-        Noted::Stale(why) => {
-            let shown = herd.run.shown(&file);
-            remark(&format!("{name}: {shown} is left from earlier ({why}); removed."));
-            let _ = fs::remove_file(&file);
-        }
-        Noted::Nothing => {}
-    }
-    let _ = fs::remove_file(herd.run.socket(name));
-    Ok(None)
 }
 
 /// Finds out before the start whether a server will be able to listen.
