@@ -53,6 +53,7 @@ pub mod costs;
 pub mod herd;
 pub mod keys;
 pub mod load;
+pub mod local;
 pub mod reactor;
 pub mod server;
 pub mod wire;

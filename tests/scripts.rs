@@ -61,7 +61,7 @@ impl Stage {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_herdctl"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         command.args(words).current_dir(&self.folder).env_remove("PLACES_API_KEY");
         command.env("HERD_ROOT", env!("CARGO_MANIFEST_DIR")).env("HERD_RUN", self.run());
         command

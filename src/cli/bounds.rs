@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
-use super::Failure;
+use super::outcome::Failure;
 use crate::reactor::Limits;
 use crate::reactor::options::KEEPALIVE_MAX_SECONDS;
 use crate::server::bounds::Bounds;

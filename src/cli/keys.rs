@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use pico_args::Arguments;
 
 use super::options::{TOPOLOGY, nothing_left, path, topology};
-use super::{Failure, show};
+use super::outcome::{Failure, show};
 use crate::keys::{
     DAYS_MAX, Outcome, Renew, Row, SECONDS_PER_DAY, SERVER_DAYS, Wanted, date, make, unix_seconds,
 };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pico_args::Arguments;
 
-use super::Failure;
+use super::outcome::Failure;
 use crate::herd::topology::Topology;
 use crate::server::logging::{Destination, Log};
 

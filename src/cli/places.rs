@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use pico_args::Arguments;
 
 use super::options::{LogOptions, address, nothing_left, path};
-use super::{Failure, show};
+use super::outcome::{Failure, show};
 use crate::server::control;
 use crate::server::stand_in::https::StandIn;
 

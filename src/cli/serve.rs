@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
+use super::bounds;
 use super::kept::KeptOptions;
 use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
+use super::outcome::{Failure, show};
 use super::trust::TrustOptions;
-use super::{Failure, bounds, show};
 use crate::herd::Herd;
 use crate::reactor::{Limits, ListenOptions, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;

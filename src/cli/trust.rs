@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use pico_args::Arguments;
 
-use super::Failure;
 use super::options::path;
+use super::outcome::Failure;
 use crate::herd::topology::{ServerEntry, ServerId, Topology};
 use crate::keys::ServerKeys;
 use crate::reactor::Speech;

@@ -69,6 +69,53 @@
 //!
 //! # One turn of the loop
 //!
+//! ```text
+//!     one turn of the loop                                     who is called
+//!
+//!     ┌───────────┐
+//! ┌──▶│ 1 sleep   │ until the kernel has news, or the next     nobody
+//! │   │           │ delayed call is due; not at all while
+//! │   │           │ a queue has entries
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 2 note    │ read the clock once; turn kernel events    Application::turn_begin
+//! │   │           │ into flags and queue entries
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 3 due     │ run the delayed calls that are due         event_received
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 4 serve   │ signals, results of threads, posted        signal_received, event_received,
+//! │   │           │ events, drained outputs; then accept       resume_producing, build_protocol,
+//! │   │           │ and read, each within its budget           connection_made, data_received,
+//! │   │           │                                            read_closed
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 5 turn end│ the application hands on what the turn     Application::turn_end
+//! │   │           │ has changed, once
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 6 flush   │ one write for each connection that has     nobody
+//! │   │           │ output, urgent ones first
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! └───│ 7 sweep   │ close what has ended, free its slot        connection_lost
+//!     └───────────┘
+//!
+//! one connection's phases: it only moves to the right
+//!
+//! connect_tcp ─▶ LookingUp ─▶ Connecting ┬─▶ Handshaking ─┬─▶ Open ─▶ Losing ─▶ Lingering ─▶ Ended
+//! accepted ────▶ Undecided ──────────────┤                │
+//!                                        └── plain text ──┘
+//!
+//! LookingUp    a thread looks the name up         Open       the protocol is called
+//! Connecting   the kernel tries its addresses     Losing     output leaves, input is dropped
+//! Undecided    the first byte will say: TLS?      Lingering  our FIN is sent, the peer's awaited
+//! Handshaking  TLS is being agreed                Ended      in the sweep's queue
+//!
+//! An error, an abort or a time limit leads from any phase to Ended.
+//! ```
+//!
 //! [`Reactor::run`] is [`Reactor::sleep`] and [`Reactor::advance`], again and again. Follow the line
 //! `hello, loop` through the server's side of one turn:
 //!

@@ -34,7 +34,7 @@ fn help_names_every_flag() {
     let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
                  --places-key-file --places-timeout --catch-up --control --keys --clients SIGHUP";
     for (command, names) in [
-        ("", "serve places check keys load scripts/herd"),
+        ("", "serve places check keys load start stop restart status logs say kill demo --run"),
         ("serve", serve),
         ("places", "--listen --ca-out --log-dir --log-level --control"),
         ("check", "TOPOLOGY topology.txt"),
@@ -61,7 +61,9 @@ fn wrong_words_are_refused_by_name_with_exit_code_2() {
     let topology = alone(&folder);
     let unknown = |flag: &str| format!("unknown or repeated flag {flag:?}");
     fails(&[], 2, "which command?");
-    fails(&["sing"], 2, r#"unknown command "sing"; there are serve, places, check, keys and load"#);
+    fails(&["sing"], 2, "unknown command \"sing\"; `herd help` lists the commands");
+    fails(&["strt"], 2, r#"unknown command "strt" (did you mean "start"?)"#);
+    fails(&["place"], 2, r#"unknown command "place" (did you mean "places"?)"#);
     fails(&["--verbose"], 2, &unknown("--verbose"));
     fails(&["serve"], 2, "which server?");
     fails(&["serve", "--verbose", "Solo"], 2, r#"unknown flag "--verbose""#);

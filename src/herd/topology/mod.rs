@@ -18,6 +18,7 @@ pub use describe::describe;
 pub use graph::{Diameter, components, diameter, parts_without};
 pub use parse::{FILE_MAX_BYTES, LINE_MAX_BYTES, NAME_MAX_BYTES, SERVERS_MAX};
 pub use problem::{PROBLEMS_MAX, Problem, TopologyErrors, Warning};
+pub use spelling::nearest;
 
 /// One server of a topology: its place in the file, counted from 0.
 ///
@@ -108,7 +109,7 @@ impl Topology {
 
     /// The name that a misspelt one was most likely meant to be, if one is near.
     pub fn nearest_name(&self, wrong: &str) -> Option<&str> {
-        spelling::nearest(wrong, self.servers.iter().map(|server| server.name.as_str()))
+        nearest(wrong, self.servers.iter().map(|server| server.name.as_str()))
     }
 
     /// A server's neighbours in the order of the file, each once, never the server itself.
