@@ -71,9 +71,23 @@ pub struct Identity {
 
 impl Identity {
     pub fn new(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        let chain: Vec<CertificateDer<'static>> = vec![made.cert.der().to_vec().into()];
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        Self::made_with(name, |_| ())
+    }
+
+    /// The same with the marks of an authority, which may sign other certificates.
+    pub fn of_authority(name: &str) -> Self {
+        Self::made_with(name, |params| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        })
+    }
+
+    fn made_with(name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        change(&mut params);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        let chain: Vec<CertificateDer<'static>> = vec![cert.der().to_vec().into()];
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -81,7 +95,7 @@ impl Identity {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
-        Self { pem: made.cert.pem(), config: Arc::new(config) }
+        Self { pem: cert.pem(), config: Arc::new(config) }
     }
 }
 

@@ -38,6 +38,10 @@ pub struct Fetcher {
     used: bool,
 }
 
+/// What servers say when a request took too long (RFC 9110 §15.5.9): also to an idle connection, and then it
+/// may cross the next request.
+const REQUEST_TIMEOUT: u16 = 408;
+
 enum State {
     /// Connecting, with the question that it is made for.
     Connecting(Fetch),
@@ -96,6 +100,18 @@ impl Fetcher {
         cx.app.places.connection_ending(me, cx.io);
     }
 
+    /// Why the request in flight is to be sent once more: its connection was a kept one, and the upstream gave
+    /// it up before it saw the request. `why` is how that showed; `None`: the answer stands as it is.
+    fn stale(&self, why: &str) -> Option<String> {
+        let State::Waiting { reader, .. } = &self.state else { return None };
+        match reader.status() {
+            _ if !self.used => None,
+            Some(REQUEST_TIMEOUT) => Some(format!("it said {REQUEST_TIMEOUT}")),
+            _ if reader.has_begun() => None,
+            _ => Some(why.to_owned()),
+        }
+    }
+
     fn fail(&mut self, me: Token, number: u64, why: String, cx: &mut Ctx<'_, Server>) {
         self.state = State::Ended;
         cx.app.places.finish(number, Err(why), cx.io);
@@ -124,7 +140,12 @@ impl Protocol<Server> for Fetcher {
         if let Some(call) = self.limit.take() {
             cx.io.cancel(call);
         }
-        match reader.receive(data) {
+        let received = reader.receive(data);
+        if let Some(why) = self.stale("") {
+            cx.app.places.retry(number, &why);
+            return self.end(me, cx);
+        }
+        match received {
             Ok(None) => {}
             Ok(Some(answer)) => self.answered(me, number, answer, cx),
             Err(e) => self.fail(me, number, e.to_string(), cx),
@@ -136,14 +157,16 @@ impl Protocol<Server> for Fetcher {
         let State::Waiting { number, reader } = &mut self.state else {
             return self.end(me, cx);
         };
-        let (number, stale) = (*number, self.used && !reader.has_begun());
-        match reader.finish() {
+        let (number, finished) = (*number, reader.finish());
+        match finished {
             Ok(answer) => self.answered(me, number, answer, cx),
-            Err(e) if stale => {
-                cx.app.places.retry(number, &e.to_string());
-                self.end(me, cx);
-            }
-            Err(e) => self.fail(me, number, e.to_string(), cx),
+            Err(e) => match self.stale(&e.to_string()) {
+                Some(why) => {
+                    cx.app.places.retry(number, &why);
+                    self.end(me, cx);
+                }
+                None => self.fail(me, number, e.to_string(), cx),
+            },
         }
     }
 
@@ -162,6 +185,7 @@ impl Protocol<Server> for Fetcher {
 
     fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         self.set_limit(me, None, cx);
+        let stale = self.stale(&words(why));
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Connecting(fetch) => {
                 let why_words = words(why);
@@ -172,12 +196,14 @@ impl Protocol<Server> for Fetcher {
                 }
                 cx.app.places.finish(fetch.number, Err(why_words), cx.io);
             }
-            State::Waiting { number, reader } if self.used && !reader.has_begun() => {
-                cx.app.places.retry(number, &words(why));
-            }
-            State::Waiting { number, .. } => {
-                cx.app.places.finish(number, Err(words(why)), cx.io);
-            }
+            State::Waiting { number, mut reader } => match (stale, reader.finish()) {
+                (Some(why), _) => cx.app.places.retry(number, &why),
+                // Many servers end without TLS's close_notify. That nothing was cut off shows in the answer.
+                (None, Ok(answer)) if cx.app.places.is_whole(&answer) => {
+                    cx.app.places.finish(number, Ok(answer), cx.io);
+                }
+                (None, _) => cx.app.places.finish(number, Err(words(why)), cx.io),
+            },
             State::Idle | State::Ended => {}
         }
         cx.app.places.connection_gone(me, cx.io);

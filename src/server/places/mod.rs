@@ -286,6 +286,13 @@ impl Places {
         }
     }
 
+    /// Whether an answer whose end came without notice is whole all the same: sound JSON from its first byte
+    /// to its last bracket. Of a refusal only the status counts.
+    pub(super) fn is_whole(&self, answer: &Response) -> bool {
+        let list = self.config.upstream.list_name();
+        answer.status != 200 || cut_list(&answer.body, list, RESULTS_MAX).is_ok()
+    }
+
     /// Whether somebody still waits for this answer.
     pub(super) fn is_asked(&self, number: u64) -> bool {
         self.asked.contains_key(&number)

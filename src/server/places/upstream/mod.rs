@@ -175,6 +175,12 @@ impl fmt::Display for Upstream {
     }
 }
 
+/// The path of a request: the server's prefix with the upstream's own path behind it. A prefix that ends with
+/// that path already, since the whole address was given, stays as it is.
+fn path(prefix: &str, own: &str) -> String {
+    if prefix.ends_with(own) { prefix.to_owned() } else { format!("{prefix}{own}") }
+}
+
 /// Appends a GET of `target`, which begins with the server's prefix.
 fn write_get(
     out: &mut Vec<u8>,
