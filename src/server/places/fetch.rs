@@ -3,6 +3,8 @@
 //! It frames nothing itself (`wire/http` does) and answers nobody (`places` does): it carries one
 //! question at a time and says what became of it. Called by the reactor.
 
+use std::sync::Arc;
+
 use super::{FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT};
 use crate::reactor::{Ctx, DelayedCall, Protocol, Reason, Token};
 use crate::server::{Event, Server};
@@ -12,7 +14,7 @@ use crate::wire::http::response::{Response, ResponseReader};
 /// A question for a connection to carry.
 pub struct Fetch {
     number: u64,
-    request: Vec<u8>,
+    request: Arc<[u8]>,
 }
 
 /// Without the request: it holds the key.
@@ -24,7 +26,7 @@ impl std::fmt::Debug for Fetch {
 
 impl Fetch {
     /// The question of that number, as the bytes to send.
-    pub fn new(number: u64, request: Vec<u8>) -> Self {
+    pub fn new(number: u64, request: Arc<[u8]>) -> Self {
         Self { number, request }
     }
 }
@@ -86,7 +88,8 @@ impl Fetcher {
         if keep {
             self.state = State::Idle;
             self.set_limit(me, Some((IDLE_TIMEOUT, Event::IdleOver)), cx);
-            cx.app.places.connection_idle(me, cx.io);
+            cx.app.places.connection_idle(me);
+            cx.app.assign_questions(cx.io);
         } else {
             self.end(me, cx);
         }
@@ -97,7 +100,8 @@ impl Fetcher {
         self.state = State::Ended;
         self.set_limit(me, None, cx);
         cx.io.lose_connection(me);
-        cx.app.places.connection_ending(me, cx.io);
+        cx.app.places.connection_ending(me);
+        cx.app.assign_questions(cx.io);
     }
 
     /// Why the request in flight is to be sent once more: its connection was a kept one, and the upstream gave
@@ -127,7 +131,10 @@ impl Protocol<Server> for Fetcher {
                 self.send(me, &fetch, cx);
             }
             // Nobody waits for it any more.
-            _ => cx.io.abort_connection(me),
+            _ => {
+                cx.app.places.call_saved();
+                cx.io.abort_connection(me);
+            }
         }
     }
 
@@ -189,6 +196,7 @@ impl Protocol<Server> for Fetcher {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Connecting(fetch) => {
                 let why_words = words(why);
+                cx.app.places.call_saved();
                 // One that was given up here, at the end of its question's time, tells nothing of the
                 // upstream.
                 if !matches!(why, Reason::Aborted) {
@@ -206,7 +214,8 @@ impl Protocol<Server> for Fetcher {
             },
             State::Idle | State::Ended => {}
         }
-        cx.app.places.connection_gone(me, cx.io);
+        cx.app.places.connection_gone(me);
+        cx.app.assign_questions(cx.io);
     }
 }
 
