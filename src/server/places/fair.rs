@@ -130,7 +130,7 @@ impl<K: Copy + Eq + Hash, V: Default> Ring<K, V> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;

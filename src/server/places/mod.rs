@@ -154,6 +154,8 @@ pub struct Places {
     rate: Rate,
     /// The rate's next call is waited for.
     rate_call: Option<DelayedCall>,
+    /// When the rate last kept a question back.
+    rate_refused: Option<Instant>,
     breaker: Breaker,
     answers: Answers,
     delivery: Delivery,
@@ -177,6 +179,7 @@ impl Places {
             pool: Vec::new(),
             rate: Rate::new(config.calls_per_second),
             rate_call: None,
+            rate_refused: None,
             breaker: Breaker::default(),
             answers: Answers::new(config.cache),
             delivery: Delivery::default(),

@@ -70,7 +70,7 @@ impl Places {
         let over: Vec<u64> = over.copied().collect();
         let next_end = asked.askers.iter().nth(over.len()).map(end_of);
         let request_end = asked.sent.map(|sent| sent + timeout);
-        let (why, fault) = self.time_over(asked, now);
+        let (why, fault) = self.time_over(asked);
         let next_end = next_end.filter(|_| request_end.is_none_or(|end| end > now));
         let Some(next_end) = next_end else {
             self.log_failure(&asked.question, took(asked, now), &why, asked.askers.len());
@@ -101,8 +101,9 @@ impl Places {
     }
 
     /// Why a question has no answer though its time is over, in words and as JSON.
-    fn time_over(&self, asked: &Asked, now: Instant) -> (String, Vec<u8>) {
-        if asked.sent.is_none() && !self.rate.allows(now) {
+    fn time_over(&self, asked: &Asked) -> (String, Vec<u8>) {
+        let kept_back = self.rate_refused.is_some_and(|when| when >= asked.since);
+        if asked.sent.is_none() && kept_back {
             let calls = self.config.calls_per_second;
             let why = format!("this server asks no more than {calls} questions a second");
             let json = over_limit(&format!("places: {why}")).to_vec();

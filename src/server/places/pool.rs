@@ -74,6 +74,7 @@ impl Places {
     }
 
     fn wait_for_rate(&mut self, io: &mut Io<Server>) {
+        self.rate_refused = Some(io.now());
         if self.rate_call.is_none() {
             let wait = self.rate.next_at(io.now()).saturating_duration_since(io.now());
             // At least a little, so that a loop whose clock stands still does not turn for it.
@@ -112,6 +113,11 @@ impl Places {
     fn send(&mut self, number: u64, address: Option<Network>, has_room: bool, io: &mut Io<Server>) {
         let now = io.now();
         let Some(asked) = self.asked.get_mut(&number) else { return };
+        // Whoever asked last has had all its time: the event that tells so is due.
+        let newest = asked.askers.last().and_then(|asker| self.waiters.get(asker));
+        if newest.is_none_or(|waiter| waiter.since + self.config.question_timeout <= now) {
+            return;
+        }
         if !has_room {
             return self.settle(number, Err(over_limit(TOO_MUCH_HELD).to_vec()), io);
         }
