@@ -36,7 +36,8 @@ its log anew.
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
   --upstream NAME         google (default), google-new, overpass or tweets
-  --places URL            ask this server instead of the upstream's own, as https://host:port
+  --places URL            ask this server instead of the upstream's own, as https://host:port; a path
+                          stands before the upstream's own, unless it ends with that already
   --places-ca FILE        trust the certificates in FILE (PEM) instead of those of the web
   --places-key-file FILE  the upstream's key; else it is read from the variable PLACES_API_KEY
   --places-timeout SECS   all the time that a question to the upstream has (default 10)

@@ -34,8 +34,7 @@ fn one_at_a_time(arguments: &[&str]) -> (Scene, Turnstile) {
 fn askers(scene: &Scene, count: usize) -> Vec<usize> {
     let radius = |line: &str| {
         let (_, rest) = line.split_once("radius=").unwrap();
-        let metres: f64 = rest.split([' ', '&']).next().unwrap().parse().unwrap();
-        metres as usize
+        rest.split(['.', ' ', '&']).next().unwrap().parse().unwrap()
     };
     scene.upstream.requests(count).iter().map(|request| radius(request.line())).collect()
 }
@@ -234,7 +233,8 @@ fn calls_beyond_the_rate_wait_and_are_over_the_limit_when_their_time_is_over() {
         turned_away += usize::from(json == over);
     }
     // A burst of two seconds' calls, and then two a second as long as the questions wait.
-    let most = 4 + 2 * (begun.elapsed().as_secs() as usize + 1);
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    let most = 4 + 2 * (seconds + 1);
     assert!((8..=most).contains(&served) && turned_away >= 15, "{served} of at most {most}");
     assert!(scene.upstream.asked() <= most);
 }

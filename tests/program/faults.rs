@@ -197,7 +197,7 @@ fn a_cut_chunk() {
     assert_eq!(json, fault("closed after 5 bytes of the answer, before its last chunk"));
 }
 
-/// What is told of an answer whose end only the connection's end shows, without TLS's close_notify.
+/// What is told of an answer whose end only the connection's end shows, without TLS's `close_notify`.
 fn told_of_cut(answer: String) -> String {
     told_after(move |talk| {
         talk.send(&answer);

@@ -62,9 +62,9 @@ fn certificate_fault(fault: &CertificateError) -> &'static str {
         Fault::UnknownRevocationStatus
         | Fault::ExpiredRevocationList
         | Fault::ExpiredRevocationListContext { .. } => "cannot be checked for revocation",
-        #[expect(deprecated, reason = "rustls still has this kind, and may report it")]
-        Fault::UnsupportedSignatureAlgorithm => UNKNOWN_ALGORITHM,
-        Fault::UnsupportedSignatureAlgorithmContext { .. }
+        #[expect(deprecated, reason = "rustls still has the first kind, and may report it")]
+        Fault::UnsupportedSignatureAlgorithm
+        | Fault::UnsupportedSignatureAlgorithmContext { .. }
         | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => UNKNOWN_ALGORITHM,
         Fault::InvalidOcspResponse => "comes with a proof of validity (OCSP) that is not good",
         Fault::Other(other) => chain_fault(&other.0.to_string()),

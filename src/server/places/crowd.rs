@@ -29,7 +29,7 @@ struct Members {
 
 impl Crowd {
     /// How many entries there are.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.length
     }
 
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(crowd.gives_way_to(a), None);
         crowd.remove(a, 4);
         crowd.remove(a, 4);
-        assert_eq!((crowd.len(), crowd.entries_of(a)), (5, vec![0, 2]));
+        assert_eq!((crowd.size(), crowd.entries_of(a)), (5, vec![0, 2]));
         assert_eq!(crowd.gives_way_to(stranger), Some((a, 2)));
         crowd.remove(a, 2);
         // Two and two: whoever has as many as anybody has no claim to more.
@@ -179,7 +179,7 @@ mod tests {
                     crowd.remove(named(a, c), number);
                     held.remove(&(a, c, number));
                 }
-                prop_assert_eq!(crowd.len(), held.len());
+                prop_assert_eq!(crowd.size(), held.len());
                 let count = |a: usize| held.iter().filter(|h| h.0 == a).count();
                 let most = (0..3).map(count).max().unwrap();
                 let way = crowd.gives_way_to(named(7, 0));

@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn a_crowd_has_one_reply_ahead_of_anothers() {
         let mut delivery = Delivery::default();
-        for asker in 0..10_000 {
-            delivery.insert(who("192.0.2.1", asker as usize / 32), asker);
+        for (connection, asker) in (0..10_000).map(|number| (number / 32, number as u64)) {
+            delivery.insert(who("192.0.2.1", connection), asker);
         }
         delivery.insert(who("192.0.2.2", 999), 10_000);
         assert_eq!((delivery.take_next(), delivery.take_next()), (Some(0), Some(10_000)));

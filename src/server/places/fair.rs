@@ -63,12 +63,12 @@ impl Turns {
         if numbers.is_empty() {
             connections.remove(connection);
         } else {
-            connections.to_the_end(connection);
+            connections.send_to_the_end(connection);
         }
         if connections.is_empty() {
             self.addresses.remove(address);
         } else {
-            self.addresses.to_the_end(address);
+            self.addresses.send_to_the_end(address);
         }
         Some((Who { address, connection }, number))
     }
@@ -115,7 +115,7 @@ impl<K: Copy + Eq + Hash, V: Default> Ring<K, V> {
         }
     }
 
-    fn to_the_end(&mut self, member: K) {
+    fn send_to_the_end(&mut self, member: K) {
         if let Some((place, _)) = self.members.get_mut(&member) {
             self.order.remove(place);
             *place = self.next_place;
@@ -150,8 +150,8 @@ pub(super) mod tests {
     #[test]
     fn three_hundred_of_one_address_put_one_ahead_of_anothers() {
         let mut turns = Turns::default();
-        for number in 0..300 {
-            turns.insert(who("192.0.2.1", number as usize % 10), number);
+        for (connection, number) in (0..300).map(|number| (number % 10, number as u64)) {
+            turns.insert(who("192.0.2.1", connection), number);
         }
         turns.insert(who("192.0.2.2", 500), 300);
         let order = drain(&mut turns);

@@ -309,8 +309,8 @@ impl Places {
     /// Whether one more asker may wait. Where too many do, the newest question of whoever has most is turned
     /// away; not that of the newcomer, unless it is the one with the most.
     fn has_room_for(&mut self, newcomer: Who, askers_max: usize, io: &mut Io<Server>) -> bool {
-        if self.crowd.len() < askers_max {
-            self.told_of_too_many &= self.crowd.len() >= askers_max / 2;
+        if self.crowd.size() < askers_max {
+            self.told_of_too_many &= self.crowd.size() >= askers_max / 2;
             return true;
         }
         if !std::mem::replace(&mut self.told_of_too_many, true) {

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How many seconds' calls may be made at once after a quiet time.
 pub const BURST_SECONDS: u32 = 2;
 
+/// The time that an empty bucket takes to fill.
+const CAPACITY: Duration = Duration::from_secs(BURST_SECONDS as u64);
+
 /// The bucket. All it remembers is when it will be full again.
 #[derive(Debug)]
 pub struct Rate {
@@ -26,7 +29,7 @@ impl Rate {
     /// When the next call may be made; now or earlier where it may be made now.
     pub fn next_at(&self, now: Instant) -> Instant {
         let full_at = self.full_at.filter(|_| !self.cost.is_zero());
-        full_at.and_then(|at| (at + self.cost).checked_sub(self.capacity())).unwrap_or(now)
+        full_at.and_then(|at| (at + self.cost).checked_sub(CAPACITY)).unwrap_or(now)
     }
 
     /// Whether a call may be made now.
@@ -43,11 +46,6 @@ impl Rate {
     /// A call that was taken is not made after all.
     pub fn give_back(&mut self) {
         self.full_at = self.full_at.and_then(|at| at.checked_sub(self.cost));
-    }
-
-    /// The time that an empty bucket takes to fill.
-    fn capacity(&self) -> Duration {
-        Duration::from_secs(BURST_SECONDS.into())
     }
 }
 
