@@ -217,16 +217,16 @@ impl Places {
         if let Some(json) = kept.and_then(|number| self.answers.ready(number, asker.bound)) {
             return Some(json);
         }
-        let shared = kept.or_else(|| self.by_request.get(&request).copied());
-        if shared.is_none()
-            && let Some(why) = self.refusal(io.now())
-        {
+        let is_new = kept.is_none() && !self.by_request.contains_key(&request);
+        if let Some(why) = self.refusal(io.now()).filter(|_| is_new) {
             self.log_failure(&question, 0.0, why, 1);
             return Some(error_json(&format!("places: {why}")).into());
         }
         if !self.has_room_for(asker.who(), askers_max, io) {
             return Some(over_limit(TOO_MANY));
         }
+        // Looked up only now: whoever gave way may have been the only one who asked the same.
+        let shared = kept.or_else(|| self.by_request.get(&request).copied());
         let number = shared.unwrap_or_else(|| self.new_question(question, request, io));
         self.join(number, asker, io.now());
         if kept.is_some() {

@@ -13,6 +13,9 @@ use crate::server::{Event, Server};
 use crate::wire::http::response::Response;
 use crate::wire::json::{cut_list, error_json};
 
+/// What an asker hears whose answer is not there, which never happens.
+const LOST: &str = "places: the answer was lost";
+
 impl Places {
     /// Whether an answer whose end came without notice is whole all the same: sound JSON from its first byte
     /// to its last bracket. Of a refusal only the status counts.
@@ -132,7 +135,8 @@ impl Places {
             self.crowd.remove(asker.who(), number);
             let cut = self.answers.cut(question, asker.bound);
             self.answers.leave(question);
-            let Some((json, looked_at)) = cut else { continue };
+            debug_assert!(cut.is_some(), "an answer stays until all who wait for it are told");
+            let (json, looked_at) = cut.unwrap_or_else(|| (error_json(LOST).into(), 0));
             self.delivery.spend(looked_at + asker.at_line.len() + json.len());
             asker.hears(json, io);
             if !std::mem::replace(&mut self.delivers_again, true) {

@@ -280,6 +280,31 @@ fn who_asks_while_an_answer_is_handed_out_asks_anew() {
 }
 
 #[test]
+fn who_takes_the_place_of_the_only_one_that_asked_the_same_is_answered() {
+    let mut crowd = Crowd::new(0);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut client = || {
+        let nobody = Box::new(Nobody);
+        crowd.server.io().listen_tcp(any, ListenOptions::default(), nobody).unwrap()
+    };
+    let (first, second) = (client(), client());
+    let cx = crowd.server.context();
+    cx.app.places.pool = vec![busy(first); CONNECTIONS_MAX];
+    let radius = parse_radius(b"10").unwrap();
+    for client in [first, second] {
+        let asker = Asker { client, address: None, place: 0, at_line: Vec::new(), bound: 20 };
+        assert_eq!(cx.app.places.ask(b"+1+1", radius, asker, 1, cx.io), None);
+    }
+    let places = &mut cx.app.places;
+    let (number, asked) = places.asked.first_key_value().unwrap();
+    assert_eq!((places.asked.len(), asked.askers.len(), places.waiters.len()), (1, 1, 1));
+    assert!(places.waiters.values().all(|waiter| waiter.asker.client == second));
+    let number = *number;
+    places.finish(number, Ok(answer("1")), cx.io);
+    assert!(places.waiters.is_empty() && places.turns.is_empty() && places.asked.is_empty());
+}
+
+#[test]
 fn no_question_is_sent_while_too_many_answers_wait_to_be_told() {
     let mut server = Reactor::new(alone()).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
