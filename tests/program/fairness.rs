@@ -193,28 +193,6 @@ fn what_nobody_waits_for_any_more_is_not_asked() {
 }
 
 #[test]
-fn an_asker_has_all_its_time_though_it_shares_a_question_that_has_waited_long() {
-    let scene = Scene::new(&["--places-timeout", "2"], |talk| {
-        talk.request();
-        talk.wait_for_end();
-    });
-    let (mut first, mut second) = (scene.client(), scene.client());
-    first.send("WHATSAT kiwi 10 20\n");
-    scene.upstream.requests(1);
-    let half = Instant::now() + std::time::Duration::from_secs(1);
-    while Instant::now() < half {
-        scene.herd.status("Solo");
-    }
-    let begun = Instant::now();
-    second.send("WHATSAT kiwi 10 20\n");
-    assert_eq!(first.places_reply().1, fault("no complete answer within 2 s"));
-    // The request has had its time too, and ends for both.
-    assert_eq!(second.places_reply().1, fault("no complete answer within 2 s"));
-    assert!(begun.elapsed().as_secs() < 30);
-    assert_eq!(scene.upstream.asked(), 1);
-}
-
-#[test]
 fn calls_beyond_the_rate_wait_and_are_over_the_limit_when_their_time_is_over() {
     let limits = ["--places-rate", "2", "--places-timeout", "3"];
     let scene = Scene::new(&limits, |talk| talk.serve(THREE));

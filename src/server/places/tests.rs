@@ -305,6 +305,30 @@ fn who_takes_the_place_of_the_only_one_that_asked_the_same_is_answered() {
 }
 
 #[test]
+fn whoever_joins_a_question_that_waits_has_all_its_own_time() {
+    let mut server = Reactor::new(alone()).unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let me = server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
+    let start = Instant::now();
+    let at = |server: &mut Reactor<Server>, time: Duration| {
+        server.advance(Now { monotonic: start + time, ..Now::read() });
+        let places = &server.app().places;
+        (places.asked.len(), places.waiters.len())
+    };
+    at(&mut server, Duration::ZERO);
+    server.app().places.pool = vec![busy(me); CONNECTIONS_MAX];
+    ask(me, 0, 20, "1", &mut server.context());
+    let almost = QUESTION_TIMEOUT.saturating_sub(Duration::from_nanos(1));
+    assert_eq!(at(&mut server, almost), (1, 1));
+    ask(me, 1, 20, "1", &mut server.context());
+    assert_eq!(server.app().places.asked.len(), 1);
+    assert_eq!(at(&mut server, QUESTION_TIMEOUT), (1, 1));
+    assert_eq!(at(&mut server, almost + almost), (1, 1));
+    assert_eq!(at(&mut server, almost + QUESTION_TIMEOUT), (0, 0));
+    assert!(server.app().places.turns.is_empty() && server.app().places.by_request.is_empty());
+}
+
+#[test]
 fn no_question_is_sent_while_too_many_answers_wait_to_be_told() {
     let mut server = Reactor::new(alone()).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
