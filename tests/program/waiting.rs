@@ -188,11 +188,16 @@ fn questions_of_a_connection_beyond_those_that_may_wait_are_refused() {
 fn questions_beyond_those_that_may_wait_in_all_are_refused_at_once() {
     let (scene, gate) = held(&["--max-waiting-in-all", "3"]);
     let mut client = scene.client();
-    client.send(questions(4));
+    client.send(questions(20));
     wait_for_questions(&scene, 3);
     gate.open();
     let words = "this server has too many questions waiting";
-    assert_eq!(refusals(&mut client, 4, words), [false, false, false, true]);
+    let refused = refusals(&mut client, 20, words);
+    assert_eq!(refused, [[false; 3].as_slice(), &[true; 17]].concat());
+    // The log is told once, not for each.
+    let log = scene.herd.log("Solo");
+    let warnings = log.lines().filter(|line| line.contains("WARN") && line.contains(words));
+    assert_eq!(warnings.count(), 1, "{log}");
     client.send("WHATSAT kiwi 10 2\n");
     assert_eq!(refusals(&mut client, 1, words), [false]);
     let (nobody, _) = held(&["--max-waiting-in-all", "0"]);
