@@ -34,7 +34,8 @@ What clients may take. Seconds may have fractions, 0 is off where it says so.
   --handshake-timeout SECS  all the time that its TLS handshake has (default 10)
   --max-lines N           lines of one connection that are answered in one turn (default 1024)
   --max-waiting N         its WHATSATs that wait for an answer at a time (default 32)
-  --max-waiting-in-all N  the same for all connections together (default 10000)
+  --max-waiting-in-all N  the same for all connections together; past it the newest of whoever has most
+                          gives way (default 10000)
   --max-held-in-all BYTES  answers that have come and are not taken, of all connections; past it a
                           WHATSAT is refused (default 67108864)
 ";

@@ -17,7 +17,7 @@ use crate::server::client::Clients;
 use crate::server::journal::Journal;
 use crate::server::link::Links;
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
-use crate::server::places::{self, Places, QUESTION_TIMEOUT};
+use crate::server::places::{self, CACHE_LIFETIME, CALLS_PER_SECOND, Places, QUESTION_TIMEOUT};
 use crate::server::{Event, Server, control, random, unix_nanos};
 use crate::wire::http::request::Url;
 
@@ -37,10 +37,15 @@ its log anew.
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
   --upstream NAME         google (default), google-new, overpass or tweets
-  --places URL            ask this server instead of the upstream's own, as https://host:port
+  --places URL            ask this server instead of the upstream's own, as https://host:port; a path
+                          stands before the upstream's own, unless it ends with that already
   --places-ca FILE        trust the certificates in FILE (PEM) instead of those of the web
   --places-key-file FILE  the upstream's key; else it is read from the variable PLACES_API_KEY
   --places-timeout SECS   all the time that a question to the upstream has (default 10)
+  --places-rate N         calls a second to the upstream (default 50, and twice as many at once); what is
+                          beyond it waits, and is OVER_QUERY_LIMIT when its time is over (0: off)
+  --places-cache SECS     so long an answer serves whoever asks for the same place and radius again
+                          (default 5; 0: off)
   --catch-up off          a neighbour that comes back gets only what is new from then on
   --journal DIR           keep what is known in DIR/NAME.journal, and begin with it at the next start
   --sync WHEN             always (clients are told when it is on disk), second (default) or never
@@ -53,6 +58,12 @@ its log anew.
 /// The longest `--places-timeout`.
 const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 
+/// The greatest `--places-rate`.
+const CALLS_PER_SECOND_MAX: u32 = 1_000_000;
+
+/// The longest `--places-cache`.
+const CACHE_LIFETIME_MAX: Duration = Duration::from_secs(3600);
+
 /// What the command line asks for, checked word by word but not yet against the world.
 struct Options {
     name: String,
@@ -64,6 +75,8 @@ struct Options {
     ca: Option<PathBuf>,
     key_file: Option<PathBuf>,
     question_timeout: Duration,
+    calls_per_second: u32,
+    cache: Duration,
     kept: KeptOptions,
     limits: Limits,
     bounds: Bounds,
@@ -102,6 +115,8 @@ impl Options {
         let ca = path(&mut arguments, "--places-ca")?;
         let key_file = path(&mut arguments, "--places-key-file")?;
         let timeout = arguments.opt_value_from_fn("--places-timeout", seconds)?;
+        let rate = arguments.opt_value_from_fn("--places-rate", calls_per_second)?;
+        let cache = arguments.opt_value_from_fn("--places-cache", cache_lifetime)?;
         let kept = KeptOptions::take(&mut arguments)?;
         let (limits, bounds) = bounds::take(&mut arguments)?;
         let control = path(&mut arguments, "--control")?;
@@ -129,6 +144,8 @@ impl Options {
             ca,
             key_file,
             question_timeout: timeout.unwrap_or(QUESTION_TIMEOUT),
+            calls_per_second: rate.unwrap_or(CALLS_PER_SECOND),
+            cache: cache.unwrap_or(CACHE_LIFETIME),
             kept,
             limits,
             bounds,
@@ -259,6 +276,8 @@ fn places_config(options: &Options) -> Result<places::Config, Failure> {
         tls,
         key,
         question_timeout: options.question_timeout,
+        calls_per_second: options.calls_per_second,
+        cache: options.cache,
     })
 }
 
@@ -279,6 +298,24 @@ fn read_key(options: &Options) -> Result<Option<Secret>, Failure> {
             Ok(Some(key.map_err(|e| format!("the variable {KEY_ENVIRONMENT}: {e}"))?))
         }
     }
+}
+
+fn calls_per_second(word: &str) -> Result<u32, String> {
+    let number = word.parse().ok().filter(|number| *number <= CALLS_PER_SECOND_MAX);
+    number.ok_or_else(|| {
+        format!(
+            "--places-rate {word:?}: a whole number from 0 (off) to {CALLS_PER_SECOND_MAX} is needed"
+        )
+    })
+}
+
+fn cache_lifetime(word: &str) -> Result<Duration, String> {
+    let max = CACHE_LIFETIME_MAX.as_secs();
+    let seconds = word.parse::<f64>().ok().filter(|s| *s >= 0.0);
+    let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+    duration.filter(|d| *d <= CACHE_LIFETIME_MAX).ok_or_else(|| {
+        format!("--places-cache {word:?}: a number of seconds from 0 (off) to {max} is needed")
+    })
 }
 
 fn seconds(word: &str) -> Result<Duration, String> {

@@ -26,11 +26,14 @@ pub const KEYS: &str = "--keys";
 /// The flag that says what clients may speak.
 pub const CLIENTS: &str = "--clients";
 
+/// The flag that bounds the calls to the upstream.
+pub const PLACES_RATE: &str = "--places-rate";
+
 /// The flags that say where answers come from: with any of them the stand-in is not wanted.
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 27] = [
+const FLAGS: [(&str, Kind); 29] = [
     (TOPOLOGY, Kind::File),
     (KEYS, Kind::File),
     (CLIENTS, Kind::Text),
@@ -38,6 +41,8 @@ const FLAGS: [(&str, Kind); 27] = [
     ("--places-ca", Kind::File),
     ("--places-key-file", Kind::File),
     ("--upstream", Kind::Text),
+    (PLACES_RATE, Kind::Text),
+    ("--places-cache", Kind::Text),
     ("--catch-up", Kind::Text),
     ("--sync", Kind::Text),
     ("--forget-after", Kind::Text),

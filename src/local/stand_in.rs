@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::leftovers::settle;
 use super::local_herd::LocalHerd;
 use super::logs::last_words;
+use super::options::PLACES_RATE;
 use super::process::{self, Process};
 use super::ready::{POLL, START_PATIENCE};
 use super::run_dir::PLACES;
@@ -29,7 +30,12 @@ pub fn upstream_arguments(herd: &LocalHerd) -> Result<Vec<String>, String> {
             let ca = herd.run.places_ca().to_string_lossy().into_owned();
             let port = address.rsplit(':').next().unwrap_or_default();
             let url = format!("https://localhost:{port}");
-            return Ok(vec!["--places".into(), url, "--places-ca".into(), ca]);
+            let mut flags = vec!["--places".into(), url, "--places-ca".into(), ca];
+            // Nobody pays for its answers.
+            if herd.options.get(PLACES_RATE).is_none() {
+                flags.extend([PLACES_RATE.into(), "0".into()]);
+            }
+            return Ok(flags);
         }
         if !process.runs() || Instant::now() > deadline {
             let why = if process.runs() { "does not listen" } else { "ended" };

@@ -221,6 +221,7 @@ mod watch;
 mod tests;
 
 pub use accept::Speech;
+pub use addresses::Network;
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats};
 pub use limits::Limits;

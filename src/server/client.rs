@@ -118,7 +118,7 @@ impl Protocol<Server> for Client {
 
     fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         cx.app.clients -= 1;
-        self.talk.drop_replies(cx.app);
+        self.talk.drop_replies(me, cx);
         // One that was never made is told louder: a certificate was not good, or somebody speaks plain
         // text where only TLS is spoken. So is one that was past a bound.
         let warns = !self.made || matches!(why, Reason::Bound(_));

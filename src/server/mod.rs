@@ -53,6 +53,8 @@ pub enum Event {
     },
     /// To the application: another turn has come, for those who could not be answered in the one before.
     Deliver,
+    /// To the application: questions that wait may be sent now.
+    AssignQuestions,
     /// To the application: dial this neighbour.
     Dial(NeighbourId),
     /// To the application: some link has more to send than one turn allows.
@@ -117,7 +119,14 @@ impl Application for Server {
         match event {
             Event::Dial(neighbour) => self.links.dial(&self.herd, neighbour, io),
             Event::QuestionOver(id) => self.places.question_over(id, io),
-            Event::Deliver => self.places.deliver_again(io),
+            Event::Deliver => {
+                self.places.deliver_again(io);
+                self.assign_questions(io);
+            }
+            Event::AssignQuestions => {
+                let has_room = self.has_room_for_answers();
+                self.places.assign_again(has_room, io);
+            }
             Event::Log(event) => self.log.event_received(event),
             Event::LookAtExpiry => self.look_at_expiry(io),
             Event::Journal(event) => {
@@ -164,6 +173,17 @@ impl Application for Server {
 }
 
 impl Server {
+    /// Sends questions that wait to the upstream, as far as they may be sent.
+    pub fn assign_questions(&mut self, io: &mut Io<Self>) {
+        let has_room = self.has_room_for_answers();
+        self.places.assign(has_room, io);
+    }
+
+    /// Whether answers that clients do not take leave room for more.
+    fn has_room_for_answers(&self) -> bool {
+        self.held_bytes < self.bounds.held_in_all_max_bytes
+    }
+
     /// Warns of the end of the certificate when it is near; to be called at the start, and then by itself.
     pub fn look_at_expiry(&mut self, io: &mut Io<Self>) {
         if let Some(expiry) = &mut self.expiry {
@@ -212,6 +232,8 @@ pub(crate) fn alone() -> Server {
         tls: TlsClient::web().unwrap(),
         key: None,
         question_timeout: places::QUESTION_TIMEOUT,
+        calls_per_second: 0,
+        cache: Duration::ZERO,
     };
     Server {
         links: Links::new(&herd, Trust::Addresses(Vec::new())),

@@ -32,7 +32,7 @@ fn alone(folder: &Folder) -> String {
 #[test]
 fn help_names_every_flag() {
     let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
-                 --places-key-file --places-timeout --catch-up --control --keys --clients SIGHUP";
+                 --places-key-file --places-timeout --places-rate --places-cache --catch-up --control --keys --clients SIGHUP";
     for (command, names) in [
         ("", "serve places check keys load start stop restart status logs say kill demo --run"),
         ("serve", serve),
@@ -85,6 +85,12 @@ fn wrong_words_are_refused_by_name_with_exit_code_2() {
     with(&["--upstream", "bing"], r#"unknown upstream "bing"; there are google"#);
     for seconds in ["0", "-1", "51", "nan", "inf", "soon", ""] {
         with(&["--places-timeout", seconds], &format!("--places-timeout {seconds:?}: a number"));
+    }
+    for rate in ["-1", "1.5", "many", "1000001", ""] {
+        with(&["--places-rate", rate], &format!("--places-rate {rate:?}: a whole number from 0"));
+    }
+    for cache in ["-1", "3601", "nan", "inf", "long", ""] {
+        with(&["--places-cache", cache], &format!("--places-cache {cache:?}: a number of seconds"));
     }
     for url in ["http://places.example", "places.example", "https://", "https://a:b@places.example"]
     {

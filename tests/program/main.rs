@@ -6,6 +6,7 @@
 mod bounds;
 mod cli;
 mod control;
+mod fairness;
 mod faults;
 mod herd;
 mod journal;

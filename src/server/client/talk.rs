@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{Ctx, Peer, Token};
+use crate::reactor::{Ctx, Network, Peer, Token};
 use crate::server::Server;
 use crate::server::bounds::Bounds;
 use crate::server::logging::{self, Text};
 use crate::server::places::Asker;
+use crate::server::places::fair::Who;
 use crate::server::replies::{Replies, Reply};
 use crate::wire::command::{
     Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
@@ -144,10 +145,11 @@ impl Talk {
             return Next::GoOn;
         };
         let too_many = self.too_many(bounds, *held_bytes);
-        let known = too_many.map(|words| error_json_with_status("OVER_QUERY_LIMIT", words));
+        let known = too_many.map(|words| error_json_with_status("OVER_QUERY_LIMIT", words).into());
         let known = known.or_else(|| {
             let asker = Asker {
                 client: me,
+                address: cx.io.peer(me).and_then(Network::of),
                 place: self.rare.as_ref().map_or(0, |rare| rare.replies.next_place()),
                 at_line: record.line.to_vec(),
                 bound: question.bound.into(),
@@ -161,7 +163,7 @@ impl Talk {
             return Next::GoOn;
         };
         let start = answers.len();
-        Reply { at_line: record.line.to_vec(), json: json.into() }.write(answers);
+        Reply { at_line: record.line.to_vec(), json }.write(answers);
         self.replied(me, start, cx);
         Next::GoOn
     }
@@ -187,11 +189,14 @@ impl Talk {
         }
     }
 
-    /// The connection is lost, and what it held is held no more.
-    pub fn drop_replies(&mut self, server: &mut Server) {
-        if let Some(rare) = &mut self.rare {
-            rare.replies.drop_all(&mut server.held_bytes);
+    /// The connection is lost: what it held is held no more, and what it waited for is not asked.
+    pub fn drop_replies(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        let Some(rare) = &mut self.rare else { return };
+        if rare.replies.waiting() > 0 {
+            let address = cx.io.peer(me).and_then(Network::of);
+            cx.app.places.asker_gone(Who { address, connection: me }, cx.io);
         }
+        rare.replies.drop_all(&mut cx.app.held_bytes);
     }
 
     /// Sends the replies before which nothing is waited for any more, with what stands behind them, as far

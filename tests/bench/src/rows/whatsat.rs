@@ -86,8 +86,10 @@ impl Asking {
         let stand_in = stage.stand_in(bench, port, &ca)?;
         let url = format!("https://localhost:{port}");
         let (shown_ca, shown_key) = (ca.display(), key.display());
-        let flags =
-            format!("{QUIET} --places {url} --places-ca {shown_ca} --places-key-file {shown_key}");
+        // Every question is asked, as the others ask it.
+        let every = "--places-rate 0 --places-cache 0";
+        let upstream = format!("--places {url} --places-ca {shown_ca}");
+        let flags = format!("{QUIET} {upstream} --places-key-file {shown_key} {every}");
         let herd = stage.serve(bench, "Alford", HERD, &flags)?;
         Ok(Self { stage, stand_in, herd, url, ca })
     }
