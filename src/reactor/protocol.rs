@@ -73,6 +73,13 @@ pub trait Protocol<A: Application> {
         cx.io.lose_connection(me);
     }
 
+    /// Over TLS the peer has sent a bare FIN, without `close_notify`: it has finished sending, or somebody
+    /// in between has cut the stream off. Output still goes out. By default the connection ends at once
+    /// with [`Reason::Tls`]; a protocol that can tell which of its input is whole may answer that part.
+    fn read_truncated(&mut self, me: Token, cx: &mut Ctx<'_, A>) {
+        cx.io.end_truncated(me);
+    }
+
     /// An event was posted to this connection, or a delayed call for it has come due.
     fn event_received(&mut self, _me: Token, _event: A::Event, _cx: &mut Ctx<'_, A>) {}
 

@@ -6,6 +6,7 @@
 mod bounds;
 mod cli;
 mod control;
+mod ends;
 mod faults;
 mod herd;
 mod journal;

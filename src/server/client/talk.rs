@@ -40,8 +40,17 @@ pub(super) struct Rare {
     pub unanswered: Vec<u8>,
     /// The event that has it answered is on its way.
     pub told_to_go_on: bool,
-    /// The peer has closed its side, behind what is not answered yet.
-    pub read_closed: bool,
+    /// The peer has finished sending, behind what is not answered yet.
+    pub ended: Option<LastLine>,
+}
+
+/// What becomes of a last line without LF when the peer has finished sending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLine {
+    /// It is a line like any other.
+    Counts,
+    /// It may have been cut off.
+    IsDropped,
 }
 
 /// What becomes of the connection after a line.
@@ -290,8 +299,8 @@ impl Talk {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        let Self { replies, line_began, unanswered, told_to_go_on, read_closed } = self;
-        let waits = *told_to_go_on || *read_closed || !unanswered.is_empty();
+        let Self { replies, line_began, unanswered, told_to_go_on, ended } = self;
+        let waits = *told_to_go_on || ended.is_some() || !unanswered.is_empty();
         replies.is_empty() && line_began.is_none() && !waits
     }
 }

@@ -168,6 +168,11 @@ impl Protocol<StandIn> for Connection {
         self.silence = Some(cx.io.call_later(SILENCE_TIMEOUT, me, Event::Silent));
     }
 
+    /// A request is framed by itself: those that were whole are answered.
+    fn read_truncated(&mut self, me: Token, cx: &mut Ctx<'_, StandIn>) {
+        cx.io.lose_connection(me);
+    }
+
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, StandIn>) {
         if let Some(silence) = self.silence {
             cx.io.reset(silence, SILENCE_TIMEOUT);
