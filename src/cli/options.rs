@@ -77,10 +77,17 @@ fn log_level(word: &str) -> Result<log::LevelFilter, String> {
     })
 }
 
-/// `--listen`: an address and port, or a name and port.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text
+/// `--listen`: an address and port, or a name and port, which may stand for several addresses. At least
+/// one, each once.
+pub fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let found = text
         .to_socket_addrs()
         .map_err(|e| format!("{text:?} is no address to listen on (like 127.0.0.1:11550): {e}"))?;
-    found.next().ok_or_else(|| format!("{text:?} has no address"))
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() { Err(format!("{text:?} has no address")) } else { Ok(addresses) }
 }

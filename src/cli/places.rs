@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
-use super::options::{LogOptions, address, nothing_left, path};
+use super::options::{LogOptions, addresses, nothing_left, path};
 use super::{Failure, show};
 use crate::server::control;
 use crate::server::stand_in::https::StandIn;
@@ -33,13 +33,13 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
         return show(HELP);
     }
     let listen: Option<String> = arguments.opt_value_from_str("--listen")?;
-    let listen = address(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;
+    let listen = addresses(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;
     let ca_out = path(&mut arguments, "--ca-out")?.unwrap_or_else(|| PathBuf::from(CA_OUT));
     let log = LogOptions::take(&mut arguments)?;
     let control = path(&mut arguments, "--control")?;
     nothing_left(arguments, "herd places")?;
 
-    let mut reactor = StandIn::reactor(listen, &ca_out, log.start("places")?)?;
+    let mut reactor = StandIn::reactor(&listen, &ca_out, log.start("places")?)?;
     if let Some(path) = &control {
         control::listen(&mut reactor, path)?;
     }

@@ -6,15 +6,17 @@ use std::time::Duration;
 use pico_args::Arguments;
 
 use super::kept::KeptOptions;
-use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
+use super::options::{LogOptions, TOPOLOGY, addresses, nothing_left, path, topology};
 use super::trust::TrustOptions;
 use super::{Failure, bounds, show};
 use crate::herd::Herd;
-use crate::reactor::{Limits, ListenOptions, Reactor, Target, TlsClient, descriptors};
+use crate::keys::refuse_shared_key;
+use crate::reactor::{Limits, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;
 use crate::server::client::Clients;
 use crate::server::journal::Journal;
 use crate::server::link::Links;
+use crate::server::listening::{in_words, listen_on_all};
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
 use crate::server::places::{self, Places, QUESTION_TIMEOUT};
 use crate::server::{Event, Server, control, random, unix_nanos};
@@ -149,11 +151,11 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         ))
     })?;
     let listen = match (&options.listen, topology.server(me)) {
-        (Some(text), _) => address(text).map_err(Failure::Usage)?,
-        (None, Some(entry)) => address(&entry.address())?,
+        (Some(text), _) => addresses(text).map_err(Failure::Usage)?,
+        (None, Some(entry)) => addresses(&entry.address())?,
         (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
     };
-    let believed = options.trust.read(&topology, me, listen)?;
+    let believed = options.trust.read(&topology, me, &listen)?;
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
     let question = (places.upstream, places.url.host_field());
@@ -179,18 +181,15 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     let mut reactor = Reactor::with_limits(app, options.limits)
         .map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
-    let speech = ListenOptions { speech: believed.speech };
-    let listener = reactor.io().listen_tcp(listen, speech, Box::new(Clients));
-    let listener = listener.map_err(|e| {
-        format!(
-            "{name} cannot listen on {listen}: {e} (is it running already? see scripts/herd status)"
-        )
-    })?;
+    let speech = believed.speech;
+    let listening = listen_on_all(reactor.io(), &listen, &speech, || Box::new(Clients));
+    let listening = listening
+        .map_err(|why| format!("{name} {why} (is it running already? see scripts/herd status)"))?;
     if let Some(path) = &options.control {
         control::listen(&mut reactor, path)?;
     }
     reactor.io().catch_signals().map_err(|e| format!("cannot catch signals: {e}"))?;
-    let address = reactor.io().local_address(listener).unwrap_or(listen);
+    let address = in_words(&listening);
     let (upstream, host) = question;
     log::info!(
         "{name} starts on {address} with {neighbours} neighbours; places: {upstream} at {host}"
@@ -265,6 +264,7 @@ fn places_config(options: &Options) -> Result<places::Config, Failure> {
 fn read_key(options: &Options) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &options.key_file {
         let shown = path.display();
+        refuse_shared_key(path).map_err(|e| format!("--places-key-file {e}"))?;
         let bytes = std::fs::read(path)
             .map_err(|e| format!("cannot read --places-key-file {shown}: {e}"))?;
         let key = Secret::parse(&bytes).map_err(|e| format!("--places-key-file {shown}: {e}"))?;

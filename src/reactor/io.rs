@@ -309,7 +309,7 @@ impl<A: Application> Io<A> {
         self.limits.connections
     }
 
-    /// From now on SIGTERM, SIGINT and SIGHUP are told to [`Application::signal_received`], and SIGXFSZ does
+    /// From now on SIGTERM, SIGINT, SIGHUP and SIGUSR1 are told to [`Application::signal_received`], and SIGXFSZ does
     /// not kill: a file that may not grow is an error of its writer. The error is the system's.
     pub fn catch_signals(&mut self) -> io::Result<()> {
         self.signals = Some(Signals::install(self.poll.registry(), SIGNALS)?);

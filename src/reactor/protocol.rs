@@ -25,10 +25,11 @@ pub trait Application: Sized + 'static {
     /// the turn changed (links, logs, a journal), once, however much it was.
     fn turn_end(&mut self, _io: &mut Io<Self>) {}
 
-    /// SIGTERM, SIGINT or SIGHUP has arrived. By default the first two stop the reactor in order.
+    /// SIGTERM, SIGINT, SIGHUP or SIGUSR1 has arrived. By default the first two stop the reactor in order.
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
-        if signal != Signal::Hangup {
-            io.stop();
+        match signal {
+            Signal::Terminate | Signal::Interrupt => io.stop(),
+            Signal::Hangup | Signal::User1 => {}
         }
     }
 }
@@ -42,6 +43,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP: by custom, open the log anew.
     Hangup,
+    /// SIGUSR1: by another custom, the same.
+    User1,
 }
 
 /// What a callback is handed beside its own state.

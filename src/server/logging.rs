@@ -25,7 +25,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::reactor::{Application, Io, Target};
+use crate::reactor::{Application, Io, Signal, Target};
 pub use lines::{LOG_WAITING_MAX_BYTES, received, sent, tells_traffic};
 use lines::{Sink, of_others, with_lines};
 pub use text::{LOGGED_TEXT_MAX_BYTES, Text};
@@ -166,8 +166,9 @@ impl Log {
     }
 
     /// Opens the file anew before the next batch, for those who rotate it.
-    pub fn reopen(&mut self) {
-        log::info!("the log is opened anew, as SIGHUP asks");
+    pub fn reopen(&mut self, signal: Signal) {
+        let name = if signal == Signal::User1 { "SIGUSR1" } else { "SIGHUP" };
+        log::info!("the log is opened anew, as {name} asks");
         self.reopen = true;
     }
 

@@ -31,8 +31,8 @@ fn over_tls_a_bare_fin_after_many_lines_gets_all_their_replies() {
     let mut herd = Herd::new(super::support::ALONE).with_keys();
     herd.start_all();
     let mut client = herd.tls("Solo", None);
-    let lines: String = (0..3_000).map(|n| format!("IAMAT k{n} +1+1 1\n")).collect();
-    client.send(&lines).unwrap();
+    let lines: Vec<_> = (0..3_000).map(|n| format!("IAMAT k{n} +1+1 1\n")).collect();
+    client.send(&lines.concat()).unwrap();
     client.bare_fin();
     assert_eq!(client.rest().unwrap().lines().count(), 3_000);
 }
