@@ -30,7 +30,7 @@ pub const CLIENTS: &str = "--clients";
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 27] = [
+const FLAGS: [(&str, Kind); 29] = [
     (TOPOLOGY, Kind::File),
     (KEYS, Kind::File),
     (CLIENTS, Kind::Text),
@@ -44,6 +44,8 @@ const FLAGS: [(&str, Kind); 27] = [
     ("--max-clients", Kind::Text),
     ("--max-ahead", Kind::Text),
     ("--log-level", Kind::Text),
+    ("--log-max", Kind::Text),
+    ("--log-mode", Kind::Text),
     ("--max-connections", Kind::Text),
     ("--max-connections-per-address", Kind::Text),
     ("--max-line", Kind::Text),

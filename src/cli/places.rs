@@ -11,7 +11,7 @@ use crate::server::control;
 use crate::server::stand_in::https::StandIn;
 
 const HELP: &str = "\
-herd places [--listen ADDR] [--ca-out FILE] [--log-dir DIR] [--log-level LEVEL] [--control SOCKET]
+herd places [options]
 
 A stand-in for Google Places Nearby Search: HTTPS on the same event loop, with towns of the world
 from GeoNames built in. Any key is taken. Point servers at it with
@@ -21,6 +21,8 @@ from GeoNames built in. Any key is taken. Point servers at it with
   --ca-out FILE      where the certificate goes that it makes at start (default places-ca.pem)
   --log-dir DIR      log to DIR/places.log instead of standard error
   --log-level LEVEL  off, error, warn, info (default), debug, trace
+  --log-max BYTES    the log and the one before it together (default 67108864; 0: others rotate it)
+  --log-mode OCTAL   the mode of that file (default 600)
   --control SOCKET   a Unix socket that answers STATUS and STOP
 ";
 

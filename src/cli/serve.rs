@@ -26,8 +26,8 @@ const HELP: &str = "\
 herd serve NAME [options]
 
 Runs the server NAME of a topology. It answers IAMAT and WHATSAT, tells its neighbours what it
-hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGHUP opens
-its log anew.
+hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGUSR1 and
+SIGHUP open its log anew.
 
   --topology FILE         who talks with whom (default topology.txt)
   --keys DIR              the keys of this server, or of all (`herd keys DIR` makes them): links are
@@ -37,6 +37,7 @@ its log anew.
   --listen ADDR           listen here instead of at the address that the topology gives
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
+  --log-mode OCTAL        the mode of that file (default 600: it holds everybody's places)
   --upstream NAME         google (default), google-new, overpass or tweets
   --places URL            ask this server instead of the upstream's own, as https://host:port
   --places-ca FILE        trust the certificates in FILE (PEM) instead of those of the web
