@@ -25,6 +25,7 @@ use super::signals::Signals;
 use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
 use super::timers::{DelayedCall, Timers};
 use super::transport::Spare;
+use super::warnings::Warnings;
 use super::{Application, Factory, Peer, Protocol, Reason, Speech, Token};
 
 /// What the loop knows of itself.
@@ -62,6 +63,8 @@ pub struct Io<A: Application> {
     pub(super) limits: Limits,
     /// Who has how many of the accepted connections.
     pub(super) addresses: Addresses,
+    /// What was warned of a moment ago.
+    pub(super) warnings: Warnings,
     /// Used output buffers for the next connection that has something to say.
     pub(super) spare: Spare,
 
@@ -108,6 +111,7 @@ impl<A: Application> Io<A> {
             stopping: Stopping::No,
             limits,
             addresses: Addresses::default(),
+            warnings: Warnings::new(Instant::now()),
             spare: Spare::default(),
             births: VecDeque::new(),
             signalled: false,

@@ -14,7 +14,7 @@ use super::pace::LOOK_AFTER_BYTES;
 use super::signals::Signals;
 use super::slots::{Handler, find};
 use super::turn::Reactor;
-use super::{Application, Ctx, Reason, Token};
+use super::{About, Application, Ctx, Reason, Token};
 
 impl<A: Application> Reactor<A> {
     /// Step 4, **serve**: what came from signals, the helper thread and other handlers; then accepts and
@@ -140,7 +140,10 @@ impl<A: Application> Reactor<A> {
             let token = match self.io.admit(arrival) {
                 Ok(token) => token,
                 Err(e) => {
-                    log::warn!("the connection from {peer} cannot be served and is closed: {e}");
+                    let words = format_args!(
+                        "the connection from {peer} cannot be served and is closed: {e}"
+                    );
+                    self.io.warn("cannot be served", About::Everybody, 0, words);
                     continue;
                 }
             };

@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::link::Heard;
 use super::{Event, Server, unix_nanos};
 use crate::reactor::limits::READ_BUDGET_BYTES;
-use crate::reactor::{Ctx, Factory, Peer, Protocol, Reason, Token};
+use crate::reactor::{About, Ctx, Factory, Peer, Protocol, Reason, Token};
 use crate::wire::line::{Input, LINE_MAX_BYTES, LineReceiver};
 use crate::wire::plain::take_report;
 use talk::{LastLine, Next, Talk};
@@ -112,8 +112,13 @@ impl Protocol<Server> for Client {
         // One that was never made is told louder: a certificate was not good, or somebody speaks plain
         // text where only TLS is spoken. So is one that was past a bound.
         let warns = !self.made || matches!(why, Reason::Bound(_));
-        let level = if warns { log::Level::Warn } else { log::Level::Info };
-        log::log!(level, "{} disconnected: {why}", talk::peer(me, cx));
+        let peer = talk::peer(me, cx);
+        if warns {
+            let words = format_args!("{peer} disconnected: {why}");
+            cx.io.warn("disconnected", About::Connection(me), 0, words);
+        } else {
+            log::info!("{peer} disconnected: {why}");
+        }
     }
 }
 

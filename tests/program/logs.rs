@@ -458,3 +458,57 @@ fn a_flood_of_lines_takes_no_more_than_the_log_may_and_its_end_is_there() {
         );
     }
 }
+
+/// How long the log has become, when a line that was sent last of all has been answered.
+fn log_bytes(herd: &Herd) -> usize {
+    herd.say("Solo", "last");
+    herd.log("Solo").len()
+}
+
+#[test]
+fn no_client_makes_the_log_longer_than_what_it_sends_at_warn() {
+    // What every second may add, whatever it costs, over a generous number of seconds.
+    const ALLOWANCE: usize = 8192 + 64 * 120;
+    const LINES: usize = 200_000;
+    let herd = Herd::start_with(ALONE, &["--log-level", "warn"]);
+    let before = log_bytes(&herd);
+    let mut client = herd.connect("Solo");
+    for _ in 0..LINES / 1000 {
+        client.send("AT\n".repeat(1000));
+        (0..1000).for_each(|_| drop(client.line()));
+    }
+    let grown = log_bytes(&herd) - before;
+    assert!(grown <= ALLOWANCE, "{grown} bytes for {LINES} lines on one connection");
+    let me = client.stream.local_addr().unwrap();
+    let first = format!("{me} speaks as neighbours do, and is none: AT\n");
+    herd.wait_for_log("Solo", &first);
+    herd.wait_for_log("Solo", " times in ");
+    // All are accounted for.
+    eventually("each warning is counted", || {
+        let log = herd.log("Solo");
+        let mine = log.lines().filter(|line| line.contains(&me.to_string()));
+        let times = |line: &str| line.rsplit_once(" (")?.1.split(' ').next()?.parse().ok();
+        let counted: usize = mine.map(|line| times(line).unwrap_or(1)).sum();
+        (counted == LINES).then_some(())
+    });
+
+    // Each on a connection of its own, of several kinds.
+    let before = log_bytes(&herd);
+    let mut sent = 0;
+    for number in 0..600 {
+        let said = match number % 4 {
+            0 => "AT\n".to_owned(),
+            1 => format!("HELLO 1 Left{} 00000000000000aa\n", "\x01".repeat(30)),
+            2 => "\x16\x03\x01".to_owned(),
+            _ => "MARK 1\nGET / HTTP/1.1\n".to_owned(),
+        };
+        sent += said.len();
+        let mut client = herd.connect("Solo");
+        client.send(said);
+        client.finish();
+        client.until_cut();
+    }
+    let grown = log_bytes(&herd) - before;
+    assert!(grown <= sent + ALLOWANCE, "{grown} bytes for {sent} on 600 connections");
+    herd.wait_for_log("Solo", " more warnings about what others sent are left out");
+}

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{Ctx, Peer, Token};
+use crate::reactor::{About, Ctx, Peer, Token};
 use crate::server::Server;
 use crate::server::bounds::Bounds;
 use crate::server::logging::{self, Text};
@@ -18,8 +18,10 @@ use crate::wire::command::{
     Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
 };
 use crate::wire::json::error_json_with_status;
-use crate::wire::peer::{PeerLine, has_peer_word, parse_peer_line};
+use crate::wire::peer::{PeerLine, parse_peer_line, peer_word};
 use crate::wire::time::Nanos;
+
+const TOO_MUCH_HELD: &str = "places: too many answers of this server wait to be taken";
 
 /// What answers a line. Apart from the receiver, which still holds the line meanwhile.
 #[derive(Default)]
@@ -107,15 +109,19 @@ impl Talk {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
                     Ok(neighbour) => return Next::Link(neighbour),
                     Err(why) => {
-                        log::warn!("{} is not let in as a neighbour: {why}", peer(me, cx));
+                        let peer = peer(me, cx);
+                        let words = format_args!("{peer} is not let in as a neighbour: {why}");
+                        cx.io.warn("not let in", About::Connection(me), line.len(), words);
                     }
                 }
             }
-            _ if has_peer_word(line) => {
-                let peer = peer(me, cx);
-                log::warn!("{peer} speaks as neighbours do, and is none: {}", Text(line));
+            _ => {
+                if let Some(word) = peer_word(line) {
+                    let (peer, text) = (peer(me, cx), Text(line));
+                    let words = format_args!("{peer} speaks as neighbours do, and is none: {text}");
+                    cx.io.warn(word, About::Connection(me), line.len(), words);
+                }
             }
-            _ => {}
         }
         self.reply(me, cx, |out| write_refusal(out, line));
         if first && looks_like_http(line) { Next::Close } else { Next::GoOn }
@@ -153,6 +159,10 @@ impl Talk {
             return Next::GoOn;
         };
         let too_many = self.too_many(bounds, *held_bytes);
+        if let Some(words) = too_many.filter(|words| *words == TOO_MUCH_HELD) {
+            let about = About::Everybody;
+            cx.io.warn("too much held", about, line.len(), format_args!("{words}"));
+        }
         let known = too_many.map(|words| error_json_with_status("OVER_QUERY_LIMIT", words));
         let known = known.or_else(|| {
             let asker = Asker {
@@ -184,9 +194,7 @@ impl Talk {
         if held_bytes < bounds.held_in_all_max_bytes {
             return None;
         }
-        let words = "places: too many answers of this server wait to be taken";
-        log::warn!("{words}");
-        Some(words)
+        Some(TOO_MUCH_HELD)
     }
 
     /// Places has answered, or never will.
@@ -233,7 +241,8 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
         let peer = peer(me, cx);
-        log::warn!("{peer} is closed: its line is {why}; it began {}", Text(start));
+        let words = format_args!("{peer} is closed: its line is {why}; it began {}", Text(start));
+        cx.io.warn("line cut off", About::Connection(me), start.len(), words);
         self.reply(me, cx, |out| write_cut_off(out, start));
         Next::Close
     }

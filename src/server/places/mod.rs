@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::replies::Reply;
 use super::{Event, Server};
-use crate::reactor::{ConnectOptions, DelayedCall, Io, Target, TlsClient, Token};
+use crate::reactor::{About, ConnectOptions, DelayedCall, Io, Target, TlsClient, Token};
 use crate::wire::decimal::Radius;
 use crate::wire::http::request::Url;
 use crate::wire::http::response::Response;
@@ -27,6 +27,9 @@ use delivery::Delivery;
 use upstream::{Question, RESULTS_MAX, Secret, Upstream};
 
 pub use fetch::Fetch;
+
+/// What a question costs its asker at least, bytes: `WHATSAT k 0 0`, with its LF.
+const ASKED_BYTES: usize = 14;
 
 /// Connections to the upstream at a time. HTTP/1.1 answers one request a connection at a time.
 pub const CONNECTIONS_MAX: usize = 8;
@@ -147,7 +150,7 @@ impl Places {
         io: &mut Io<Server>,
     ) -> Option<Vec<u8>> {
         if self.askers >= askers_max {
-            return Some(too_many());
+            return Some(too_many(io));
         }
         let question = question(location_text, radius);
         if let Some(asked) = self.by_question.get(&question).and_then(|n| self.asked.get_mut(n)) {
@@ -156,10 +159,10 @@ impl Places {
             return None;
         }
         if self.asked.len() + self.delivery.answers() >= QUESTIONS_MAX {
-            return Some(too_many());
+            return Some(too_many(io));
         }
         if let Some(why) = self.refusal(io.now()) {
-            self.log_failure(&question, 0.0, why, 1);
+            self.log_failure(&question, 0.0, why, 1, io);
             return Some(error_json(&format!("places: {why}")));
         }
         self.askers += 1;
@@ -313,14 +316,15 @@ impl Places {
         let Some(asked) = self.asked.remove(&number) else { return };
         io.cancel(asked.limit);
         self.by_question.remove(&asked.question);
-        self.log_outcome(&asked, &outcome, io.now());
+        self.log_outcome(&asked, &outcome, io);
         let upstream = self.config.upstream;
         let answered = outcome.is_ok();
         let judged = outcome
             .map_err(|why| format!("places: {why}"))
             .and_then(|response| body_of_use(upstream, response));
         if let (true, Err(why)) = (answered, &judged) {
-            log::warn!("{why}: {}", asked.question);
+            let words = format_args!("{why}: {}", asked.question);
+            io.warn("no use", About::Fault(why.clone()), asked.askers.len() * ASKED_BYTES, words);
         }
         self.delivery.push(judged, upstream.list_name(), asked.askers);
         self.deliver(io);
@@ -345,7 +349,8 @@ impl Places {
         }
     }
 
-    fn log_outcome(&self, asked: &Asked, outcome: &Result<Response, String>, now: Instant) {
+    fn log_outcome(&self, asked: &Asked, outcome: &Result<Response, String>, io: &mut Io<Server>) {
+        let now = io.now();
         let took = now.saturating_duration_since(asked.since).as_secs_f64() * 1000.0;
         let (upstream, question) = (self.config.upstream, &asked.question);
         let askers = asked.askers.len();
@@ -357,13 +362,23 @@ impl Places {
                      {question}, for {askers}"
                 );
             }
-            Err(why) => self.log_failure(question, took, why, askers),
+            Err(why) => self.log_failure(question, took, why, askers, io),
         }
     }
 
-    fn log_failure(&self, question: &Question, took: f64, why: &str, askers: usize) {
+    fn log_failure(
+        &self,
+        question: &Question,
+        took: f64,
+        why: &str,
+        askers: usize,
+        io: &mut Io<Server>,
+    ) {
         let upstream = self.config.upstream;
-        log::warn!("places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}");
+        let words = format_args!(
+            "places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}"
+        );
+        io.warn("failed", About::Fault(why.to_owned()), askers * ASKED_BYTES, words);
     }
 }
 
@@ -376,9 +391,9 @@ fn body_of_use(upstream: Upstream, response: Response) -> Result<Vec<u8>, String
 }
 
 /// The answer to one question too many, in the shape that Places itself uses.
-fn too_many() -> Vec<u8> {
+fn too_many(io: &mut Io<Server>) -> Vec<u8> {
     let words = "places: this server has too many questions waiting";
-    log::warn!("{words}");
+    io.warn("too many questions", About::Everybody, ASKED_BYTES, format_args!("{words}"));
     error_json_with_status("OVER_QUERY_LIMIT", words)
 }
 

@@ -14,8 +14,8 @@ use super::answer::answer;
 use super::gazetteer::Gazetteer;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
-    Application, Ctx, DelayedCall, Factory, Io, Peer, Protocol, Reactor, Reason, Signal, Speech,
-    TlsServer, Token,
+    About, Application, Ctx, DelayedCall, Factory, Io, Peer, Protocol, Reactor, Reason, Signal,
+    Speech, TlsServer, Token,
 };
 use crate::server::control::{Controlled, utc};
 use crate::server::listening::listen_on_all;
@@ -195,8 +195,9 @@ impl Protocol<StandIn> for Connection {
                 }
                 Ok(None) => return,
                 Err(refusal) => {
-                    log::warn!("{} is refused: {} {}", self.peer, refusal.status, refusal.reason);
                     let (status, reason) = (refusal.status, refusal.reason);
+                    let words = format_args!("{} is refused: {status} {reason}", self.peer);
+                    cx.io.warn("refused", About::Connection(me), 0, words);
                     let body = format!("{reason}\n");
                     cx.io.write_with(me, |output| {
                         write_response(output, status, reason, &[PLAIN], body.as_bytes(), false);
