@@ -38,6 +38,8 @@ What clients may take. Seconds may have fractions, 0 is off where it says so.
                           gives way (default 10000)
   --max-held-in-all BYTES  answers that have come and are not taken, of all connections; past it a
                           WHATSAT is refused (default 67108864)
+  --log-max BYTES         the log and the one before it, NAME.log.old, together, from 16384 on
+                          (default 67108864; 0: others rotate it)
 ";
 
 /// The most of `--max-input` and `--max-output`: one buffer of that size is always there.

@@ -7,15 +7,17 @@ use pico_args::Arguments;
 
 use super::bounds;
 use super::kept::KeptOptions;
-use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
+use super::options::{LogOptions, TOPOLOGY, addresses, nothing_left, path, topology};
 use super::outcome::{Failure, show};
 use super::trust::TrustOptions;
 use crate::herd::Herd;
-use crate::reactor::{Limits, ListenOptions, Reactor, Target, TlsClient, descriptors};
+use crate::keys::refuse_shared_key;
+use crate::reactor::{Limits, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;
 use crate::server::client::Clients;
 use crate::server::journal::Journal;
 use crate::server::link::Links;
+use crate::server::listening::{in_words, listen_on_all};
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
 use crate::server::places::{self, CACHE_LIFETIME, CALLS_PER_SECOND, Places, QUESTION_TIMEOUT};
 use crate::server::{Event, Server, control, random, unix_nanos};
@@ -25,8 +27,8 @@ const HELP: &str = "\
 herd serve NAME [options]
 
 Runs the server NAME of a topology. It answers IAMAT and WHATSAT, tells its neighbours what it
-hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGHUP opens
-its log anew.
+hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGUSR1 and
+SIGHUP open its log anew.
 
   --topology FILE         who talks with whom (default topology.txt)
   --keys DIR              the keys of this server, or of all (`herd keys DIR` makes them): links are
@@ -36,6 +38,7 @@ its log anew.
   --listen ADDR           listen here instead of at the address that the topology gives
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
+  --log-mode OCTAL        the mode of that file (default 600: it holds everybody's places)
   --upstream NAME         google (default), google-new, overpass or tweets
   --places URL            ask this server instead of the upstream's own, as https://host:port; a path
                           stands before the upstream's own, unless it ends with that already
@@ -167,11 +170,11 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         ))
     })?;
     let listen = match (&options.listen, topology.server(me)) {
-        (Some(text), _) => address(text).map_err(Failure::Usage)?,
-        (None, Some(entry)) => address(&entry.address())?,
+        (Some(text), _) => addresses(text).map_err(Failure::Usage)?,
+        (None, Some(entry)) => addresses(&entry.address())?,
         (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
     };
-    let believed = options.trust.read(&topology, me, listen)?;
+    let believed = options.trust.read(&topology, me, &listen)?;
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
     let question = (places.upstream, places.url.host_field());
@@ -197,18 +200,15 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     let mut reactor = Reactor::with_limits(app, options.limits)
         .map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
-    let speech = ListenOptions { speech: believed.speech };
-    let listener = reactor.io().listen_tcp(listen, speech, Box::new(Clients));
-    let listener = listener.map_err(|e| {
-        format!(
-            "{name} cannot listen on {listen}: {e} (is it running already? see scripts/herd status)"
-        )
-    })?;
+    let speech = believed.speech;
+    let listening = listen_on_all(reactor.io(), &listen, &speech, || Box::new(Clients));
+    let listening = listening
+        .map_err(|why| format!("{name} {why} (is it running already? see scripts/herd status)"))?;
     if let Some(path) = &options.control {
         control::listen(&mut reactor, path)?;
     }
     reactor.io().catch_signals().map_err(|e| format!("cannot catch signals: {e}"))?;
-    let address = reactor.io().local_address(listener).unwrap_or(listen);
+    let address = in_words(&listening);
     let (upstream, host) = question;
     log::info!(
         "{name} starts on {address} with {neighbours} neighbours; places: {upstream} at {host}"
@@ -285,6 +285,7 @@ fn places_config(options: &Options) -> Result<places::Config, Failure> {
 fn read_key(options: &Options) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &options.key_file {
         let shown = path.display();
+        refuse_shared_key(path).map_err(|e| format!("--places-key-file {e}"))?;
         let bytes = std::fs::read(path)
             .map_err(|e| format!("cannot read --places-key-file {shown}: {e}"))?;
         let key = Secret::parse(&bytes).map_err(|e| format!("--places-key-file {shown}: {e}"))?;

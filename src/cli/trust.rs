@@ -60,7 +60,7 @@ impl TrustOptions {
         &self,
         topology: &Topology,
         me: ServerId,
-        listen: SocketAddr,
+        listen: &[SocketAddr],
     ) -> Result<Believed, Failure> {
         let Some(dir) = &self.keys else {
             let trust = Trust::Addresses(neighbour_addresses(topology, me, listen)?);
@@ -96,7 +96,7 @@ impl TrustOptions {
 fn neighbour_addresses(
     topology: &Topology,
     me: ServerId,
-    listen: SocketAddr,
+    listen: &[SocketAddr],
 ) -> Result<Vec<Vec<IpAddr>>, Failure> {
     let mut all = Vec::new();
     for entry in topology.neighbours(me).iter().filter_map(|&id| topology.server(id)) {
@@ -111,9 +111,10 @@ fn neighbour_addresses(
         }
         all.push(addresses);
     }
-    if !all.is_empty() && !listen.ip().to_canonical().is_loopback() {
+    let is_far = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    if let (false, Some(far)) = (all.is_empty(), listen.iter().find(is_far)) {
         return Err(Failure::Failed(format!(
-            "{listen} can be reached from other machines, and neighbours would be believed by their \
+            "{far} can be reached from other machines, and neighbours would be believed by their \
              address; make keys for the herd (`herd keys DIR`, then --keys DIR), or listen on a loopback \
              address such as 127.0.0.1"
         )));

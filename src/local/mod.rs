@@ -61,6 +61,8 @@ start and restart take, and hand on to every server:
   --max-clients N         know so many clients
   --max-ahead SECONDS     refuse reports from further ahead of the servers' clocks
   --log-level LEVEL       error, warn, info (default), debug or trace
+  --log-max BYTES         the room of each log (default 67108864; 0: others see to that)
+  --log-mode OCTAL        who may read the logs (default 600)
   --max-connections N     and every other bound that `herd serve --help` tells of
 Without a key and without --upstream or --places a stand-in for Google Places is started too.
 

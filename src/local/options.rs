@@ -33,7 +33,7 @@ pub const PLACES_RATE: &str = "--places-rate";
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 29] = [
+const FLAGS: &[(&str, Kind)] = &[
     (TOPOLOGY, Kind::File),
     (KEYS, Kind::File),
     (CLIENTS, Kind::Text),
@@ -49,6 +49,8 @@ const FLAGS: [(&str, Kind); 29] = [
     ("--max-clients", Kind::Text),
     ("--max-ahead", Kind::Text),
     ("--log-level", Kind::Text),
+    ("--log-max", Kind::Text),
+    ("--log-mode", Kind::Text),
     ("--max-connections", Kind::Text),
     ("--max-connections-per-address", Kind::Text),
     ("--max-line", Kind::Text),
@@ -75,7 +77,7 @@ impl Options {
     /// Takes the known flags out of the command line.
     pub fn take(arguments: &mut Arguments) -> Result<Self, String> {
         let mut options = Self::default();
-        for (flag, kind) in FLAGS {
+        for &(flag, kind) in FLAGS {
             let value: Option<String> =
                 arguments.opt_value_from_str(flag).map_err(|error| error.to_string())?;
             let Some(value) = value else { continue };

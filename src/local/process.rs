@@ -3,8 +3,9 @@
 //! A number alone may by now belong to a stranger, so a process is only ever believed to be ours when
 //! its start time is the noted one, and no signal goes out without that check. Knows nothing of herds.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -109,8 +110,10 @@ fn parse_note(text: &str) -> Option<Process> {
 pub fn spawn(command: &mut Command, output: &Path) -> Result<Process, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let fault = |error: std::io::Error| format!("cannot start {program}: {error}");
-    let printed = File::create(output)
-        .map_err(|error| format!("cannot write {}: {error}", output.display()))?;
+    // Complaints may name what the log does.
+    let mut options = OpenOptions::new();
+    let printed = options.write(true).create(true).truncate(true).mode(0o600).open(output);
+    let printed = printed.map_err(|error| format!("cannot write {}: {error}", output.display()))?;
     let complaints = printed.try_clone().map_err(fault)?;
     let child = command
         .process_group(0)

@@ -7,7 +7,7 @@
 use crate::herd::topology::ServerId;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::process::Command;
 
 use super::keys::keys_arguments;
@@ -64,8 +64,8 @@ fn start_chosen(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), String> {
 fn check_port(herd: &LocalHerd, id: ServerId) -> Result<(), String> {
     let (name, address) = (herd.topology.name(id), herd.address(id));
     let file = herd.topology_file.display();
-    match TcpListener::bind(&address) {
-        Ok(_) => Ok(()),
+    match bind_all(&address) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AddrInUse => Err(format!(
             "{name} cannot listen at {address}: another program does. `ss -ltnp` or `lsof -i -nP` \
              shows which one; stop it, or give {name} another port in {file}. Nothing was started."
@@ -77,6 +77,20 @@ fn check_port(herd: &LocalHerd, id: ServerId) -> Result<(), String> {
         )),
         Err(error) => Err(format!("{name} cannot listen at {address}: {error}")),
     }
+}
+
+/// Binds every address that a host and port stand for, as the server will. Those that this machine does
+/// not have count only where it has none of them.
+fn bind_all(address: &str) -> std::io::Result<()> {
+    let mut outcome = Err(ErrorKind::AddrNotAvailable.into());
+    for address in address.to_socket_addrs()? {
+        match TcpListener::bind(address) {
+            Ok(_) => outcome = Ok(()),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(error),
+            Err(error) => outcome = outcome.or(Err(error)),
+        }
+    }
+    outcome
 }
 
 fn start_server(herd: &LocalHerd, id: ServerId, more: &[String]) -> Result<(), String> {

@@ -16,7 +16,7 @@ use super::options::tune_accepted;
 use super::slots::{Due, Kind, Socket, find};
 use super::tls::TlsSession;
 use super::transport::Stream;
-use super::{Application, Io, Peer, TlsServer, Token};
+use super::{About, Application, Io, Peer, TlsServer, Token};
 
 /// What a listener's connections speak. Their protocols do not notice, and may ask ([`Io::peer_is`]).
 #[derive(Clone, Default)]
@@ -111,10 +111,11 @@ impl<A: Application> Io<A> {
         let max = self.limits.connections_per_address.unwrap_or(usize::MAX);
         let admission = self.addresses.enter(peer, max);
         if let (Admission::TooMany { tell: true }, Some(ip)) = (admission, peer.ip()) {
-            log::warn!(
+            let words = format_args!(
                 "{ip} has {max} connections, as many as one address may; more are closed at once, and this \
                  is not told again before it has few"
             );
+            self.warn("too many of an address", About::Address(ip), 0, words);
         }
         admission != Admission::Welcome
     }
@@ -176,7 +177,9 @@ impl<A: Application> Io<A> {
         if let Some(listener) = find_listener(&mut self.sockets, token) {
             listener.paused = true;
             if !std::mem::replace(&mut listener.told, true) {
-                log::warn!("accepting pauses: {why}; those who are connected are served");
+                let words =
+                    format_args!("accepting pauses: {why}; those who are connected are served");
+                self.warn("accepting pauses", About::Everybody, 0, words);
             }
             self.timers.add(self.now + ACCEPT_RETRY, Due::AcceptAgain(token));
         }

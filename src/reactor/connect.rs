@@ -156,7 +156,7 @@ impl<A: Application> Io<A> {
     fn fail_dial(&mut self, token: Token, why: &str) {
         let dial = find(&mut self.sockets, token).and_then(Connection::take_dial);
         let Some(dial) = dial else { return };
-        let to = format!("{}:{}", dial.host, dial.port);
+        let to = with_port(&dial.host, dial.port);
         self.end(token, Reason::ConnectFailed { to, why: why.to_owned() });
     }
 
@@ -168,6 +168,11 @@ impl<A: Application> Io<A> {
         let Some(Stream::Tcp(stream)) = &connection.stream else { return false };
         match outcome(stream) {
             Ok(false) => false,
+            Ok(true) if is_connected_to_itself(stream) => {
+                close_with_reset(stream);
+                self.fail_address(token, "connection refused (the socket had connected to itself)");
+                false
+            }
             Ok(true) => {
                 connection.writable = true;
                 self.clear_limit(token);
@@ -234,6 +239,24 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
+/// Whether both ends are the same socket. Where nobody listens at a port that the kernel may give to an
+/// outgoing connection, it gives that very port sooner or later, and TCP lets the socket connect to itself
+/// (simultaneous open, RFC 9293, section 3.5). Whoever is to listen there could not.
+fn is_connected_to_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+}
+
+/// Has the close of this socket send a reset, so that its port is free at once and not in TIME-WAIT.
+fn close_with_reset(stream: &TcpStream) {
+    // A failure leaves an ordinary close, which holds the port for a minute.
+    let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+}
+
+/// A host and a port as an address is written: IPv6 in brackets (RFC 3986, section 3.2.2).
+fn with_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// Where all addresses fail alike, the words are said once; else each address is told.
 fn in_words(failures: &[(SocketAddr, String)]) -> String {
     match failures {
@@ -264,5 +287,14 @@ mod tests {
         assert_eq!(in_words(&[refused(1), refused(2)]), "connection refused");
         let both = "127.0.0.1:9: connection refused; 127.0.0.2:9: no answer in time";
         assert_eq!(in_words(&[refused(1), late(2)]), both);
+    }
+
+    #[test]
+    fn an_address_with_a_port_has_brackets_only_around_ipv6() {
+        for (host, written) in
+            [("::1", "[::1]:9"), ("127.0.0.1", "127.0.0.1:9"), ("kiwi.example", "kiwi.example:9")]
+        {
+            assert_eq!(with_port(host, 9), written);
+        }
     }
 }

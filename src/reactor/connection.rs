@@ -39,8 +39,17 @@ pub(super) struct Heard {
     pub made: bool,
     /// `data_received` with this.
     pub data: Data,
-    /// `read_closed`.
-    pub closed: bool,
+    /// `read_closed` or `read_truncated`.
+    pub end: Option<End>,
+}
+
+/// How the peer's side of a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a FIN, and over TLS with `close_notify` before it.
+    InOrder,
+    /// Over TLS with a FIN alone, which anybody in between can send.
+    Truncated,
 }
 
 /// Where the received bytes lie.
@@ -214,7 +223,7 @@ impl Connection {
                     (_, Layer::Tls(_)) => {
                         self.hear_records(scratch.get(..length).unwrap_or(&[]), plain)
                     }
-                    (_, _) => Ok(Heard { made, data: Data::Scratch(length), closed: false }),
+                    (_, _) => Ok(Heard { made, data: Data::Scratch(length), end: None }),
                 }
             }
         }
@@ -248,9 +257,10 @@ impl Connection {
             self.phase = Phase::Open;
         }
         // Whatever follows the `close_notify` is not heard, nor is it told again.
-        let closed = closed && !std::mem::replace(&mut self.read_closed, true);
+        let is_end = closed && !std::mem::replace(&mut self.read_closed, true);
+        let end = is_end.then_some(End::InOrder);
         let data = if plain.is_empty() { Data::None } else { Data::Plain };
-        Ok(Heard { made, data, closed })
+        Ok(Heard { made, data, end })
     }
 
     /// The end of the stream, which is an input like any other.
@@ -265,15 +275,15 @@ impl Connection {
         match self.phase {
             // Whoever says nothing speaks no TLS.
             Phase::Undecided => {
-                Ok(Heard { made: self.decide(None)?, closed: true, data: Data::None })
+                Ok(Heard { made: self.decide(None)?, end: Some(End::InOrder), data: Data::None })
             }
             Phase::Handshaking => {
                 Err(Reason::Tls("the peer hung up during the TLS handshake".to_owned()))
             }
-            Phase::Open if self.tls().is_some() => {
-                Err(Reason::Tls("the peer hung up without TLS's close_notify".to_owned()))
+            Phase::Open => {
+                let end = if self.tls().is_some() { End::Truncated } else { End::InOrder };
+                Ok(Heard { end: Some(end), ..Heard::default() })
             }
-            Phase::Open => Ok(Heard { closed: true, ..Heard::default() }),
             _ => Ok(Heard::default()),
         }
     }

@@ -25,6 +25,7 @@ use super::signals::Signals;
 use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
 use super::timers::{DelayedCall, Timers};
 use super::transport::Spare;
+use super::warnings::Warnings;
 use super::{Application, Factory, Peer, Protocol, Reason, Speech, Token};
 
 /// What the loop knows of itself.
@@ -62,6 +63,8 @@ pub struct Io<A: Application> {
     pub(super) limits: Limits,
     /// Who has how many of the accepted connections.
     pub(super) addresses: Addresses,
+    /// What was warned of a moment ago.
+    pub(super) warnings: Warnings,
     /// Used output buffers for the next connection that has something to say.
     pub(super) spare: Spare,
 
@@ -108,6 +111,7 @@ impl<A: Application> Io<A> {
             stopping: Stopping::No,
             limits,
             addresses: Addresses::default(),
+            warnings: Warnings::new(Instant::now()),
             spare: Spare::default(),
             births: VecDeque::new(),
             signalled: false,
@@ -309,7 +313,7 @@ impl<A: Application> Io<A> {
         self.limits.connections
     }
 
-    /// From now on SIGTERM, SIGINT and SIGHUP are told to [`Application::signal_received`], and SIGXFSZ does
+    /// From now on SIGTERM, SIGINT, SIGHUP and SIGUSR1 are told to [`Application::signal_received`], and SIGXFSZ does
     /// not kill: a file that may not grow is an error of its writer. The error is the system's.
     pub fn catch_signals(&mut self) -> io::Result<()> {
         self.signals = Some(Signals::install(self.poll.registry(), SIGNALS)?);

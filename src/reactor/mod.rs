@@ -215,6 +215,7 @@ mod tls;
 mod token;
 mod transport;
 mod turn;
+mod warnings;
 mod watch;
 
 #[cfg(test)]
@@ -232,3 +233,7 @@ pub use timers::DelayedCall;
 pub use tls::{Credentials, TlsClient, TlsServer, certificates_in_pem};
 pub use token::Token;
 pub use turn::{Now, Reactor};
+pub use warnings::{
+    About, WARNING_ALLOWANCE_BYTES, WARNING_ALLOWANCE_BYTES_PER_SECOND, WARNING_INTERVAL,
+    WARNING_SUBJECTS_MAX,
+};

@@ -25,10 +25,11 @@ pub trait Application: Sized + 'static {
     /// the turn changed (links, logs, a journal), once, however much it was.
     fn turn_end(&mut self, _io: &mut Io<Self>) {}
 
-    /// SIGTERM, SIGINT or SIGHUP has arrived. By default the first two stop the reactor in order.
+    /// SIGTERM, SIGINT, SIGHUP or SIGUSR1 has arrived. By default the first two stop the reactor in order.
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
-        if signal != Signal::Hangup {
-            io.stop();
+        match signal {
+            Signal::Terminate | Signal::Interrupt => io.stop(),
+            Signal::Hangup | Signal::User1 => {}
         }
     }
 }
@@ -42,6 +43,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP: by custom, open the log anew.
     Hangup,
+    /// SIGUSR1: by another custom, the same.
+    User1,
 }
 
 /// What a callback is handed beside its own state.
@@ -71,6 +74,13 @@ pub trait Protocol<A: Application> {
     /// all output and all owed replies are sent.
     fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, A>) {
         cx.io.lose_connection(me);
+    }
+
+    /// Over TLS the peer has sent a bare FIN, without `close_notify`: it has finished sending, or somebody
+    /// in between has cut the stream off. Output still goes out. By default the connection ends at once
+    /// with [`Reason::Tls`]; a protocol that can tell which of its input is whole may answer that part.
+    fn read_truncated(&mut self, me: Token, cx: &mut Ctx<'_, A>) {
+        cx.io.end_truncated(me);
     }
 
     /// An event was posted to this connection, or a delayed call for it has come due.

@@ -108,6 +108,11 @@ impl<A: Application> Io<A> {
         }
     }
 
+    /// Ends a TLS connection whose peer sent a bare FIN.
+    pub(super) fn end_truncated(&mut self, token: Token) {
+        self.end(token, Reason::Tls("the peer hung up without TLS's close_notify".to_owned()));
+    }
+
     /// Whether the loop has something to do without waiting for the kernel.
     pub(super) fn is_busy(&self) -> bool {
         !(self.births.is_empty()

@@ -7,14 +7,14 @@
 
 use super::accept::{Accepted, find_listener};
 use super::calling::call_open;
-use super::connection::{Data, Heard, Phase};
+use super::connection::{Data, End, Heard, Phase};
 use super::helper::Returned;
 use super::limits::ACCEPT_BUDGET;
 use super::pace::LOOK_AFTER_BYTES;
 use super::signals::Signals;
 use super::slots::{Handler, find};
 use super::turn::Reactor;
-use super::{Application, Ctx, Reason, Token};
+use super::{About, Application, Ctx, Reason, Token};
 
 impl<A: Application> Reactor<A> {
     /// Step 4, **serve**: what came from signals, the helper thread and other handlers; then accepts and
@@ -140,7 +140,10 @@ impl<A: Application> Reactor<A> {
             let token = match self.io.admit(arrival) {
                 Ok(token) => token,
                 Err(e) => {
-                    log::warn!("the connection from {peer} cannot be served and is closed: {e}");
+                    let words = format_args!(
+                        "the connection from {peer} cannot be served and is closed: {e}"
+                    );
+                    self.io.warn("cannot be served", About::Everybody, 0, words);
                     continue;
                 }
             };
@@ -206,7 +209,7 @@ impl<A: Application> Reactor<A> {
         self.io.queue_read(token);
     }
 
-    /// One reading's news in their order: made, data, closed.
+    /// One reading's news in their order: made, data, end.
     fn tell(&mut self, token: Token, heard: &Heard) {
         if heard.made {
             self.io.clear_limit(token);
@@ -222,8 +225,14 @@ impl<A: Application> Reactor<A> {
             call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
         }
         self.settle_births();
-        if heard.closed {
-            self.call_open(token, |protocol, cx| protocol.read_closed(token, cx));
+        match heard.end {
+            Some(End::InOrder) => {
+                self.call_open(token, |protocol, cx| protocol.read_closed(token, cx));
+            }
+            Some(End::Truncated) => {
+                self.call_open(token, |protocol, cx| protocol.read_truncated(token, cx));
+            }
+            None => {}
         }
     }
 }

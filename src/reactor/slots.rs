@@ -43,6 +43,8 @@ pub(super) enum Due<E> {
     LookAtSilence(Token),
     /// Accepting was paused and may try again.
     AcceptAgain(Token),
+    /// Warnings have waited for a second.
+    LogWarnings,
     /// The orderly stop has taken too long.
     StopNow,
 }

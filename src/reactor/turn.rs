@@ -187,6 +187,7 @@ impl<A: Application> Reactor<A> {
                 Due::LookAtOutput { token, sent } => self.io.look_at_output(token, sent),
                 Due::LookAtSilence(token) => self.io.look_at_silence(token),
                 Due::AcceptAgain(token) => self.io.resume_accepting(token),
+                Due::LogWarnings => self.io.log_due_warnings(),
                 Due::StopNow => self.abort_all(),
             }
             self.pace.spend(0);

@@ -12,10 +12,10 @@ use super::journal::Journal;
 use super::link::Heard;
 use super::{Event, Server, unix_nanos};
 use crate::reactor::limits::READ_BUDGET_BYTES;
-use crate::reactor::{Ctx, Factory, Peer, Protocol, Reason, Token};
+use crate::reactor::{About, Ctx, Factory, Peer, Protocol, Reason, Token};
 use crate::wire::line::{Input, LINE_MAX_BYTES, LineReceiver};
 use crate::wire::plain::take_report;
-use talk::{Next, Talk};
+use talk::{LastLine, Next, Talk};
 
 /// How long a line may take from its first byte to its LF. An idle connection may stay for ever.
 pub const LINE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -81,23 +81,13 @@ impl Protocol<Server> for Client {
 
     /// A last line without LF counts; then every reply that is owed goes out, and the connection ends.
     fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
-        if self.talk.has_unanswered() {
-            return self.talk.rare().read_closed = true;
-        }
-        // Links are made of whole lines: whoever hangs up in the middle of a HELLO is not a neighbour that
-        // has come back.
-        self.talk.spoken = true;
-        match self.lines.finish() {
-            Some(Input::Line(line)) => {
-                let now = unix_nanos(cx.io.wall_clock());
-                self.talk.line_received(me, line, now, cx);
-            }
-            Some(Input::TooLong(start)) => {
-                self.talk.cut_off(me, start, "too long", cx);
-            }
-            Some(Input::Telnet(_)) | None => {}
-        }
-        close(me, cx);
+        self.input_ended(me, LastLine::Counts, cx);
+    }
+
+    /// Many TLS clients end their input with a bare FIN. Complete lines are whole whoever sent the FIN, so
+    /// their replies go out; an unfinished last line may have been cut off by somebody in between.
+    fn read_truncated(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.input_ended(me, LastLine::IsDropped, cx);
     }
 
     fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
@@ -122,8 +112,13 @@ impl Protocol<Server> for Client {
         // One that was never made is told louder: a certificate was not good, or somebody speaks plain
         // text where only TLS is spoken. So is one that was past a bound.
         let warns = !self.made || matches!(why, Reason::Bound(_));
-        let level = if warns { log::Level::Warn } else { log::Level::Info };
-        log::log!(level, "{} disconnected: {why}", talk::peer(me, cx));
+        let peer = talk::peer(me, cx);
+        if warns {
+            let words = format_args!("{peer} disconnected: {why}");
+            cx.io.warn("disconnected", About::Connection(me), 0, words);
+        } else {
+            log::info!("{peer} disconnected: {why}");
+        }
     }
 }
 
@@ -202,9 +197,38 @@ impl Client {
             return;
         }
         cx.io.resume_producing(me);
-        if self.talk.tidy().is_some_and(|rare| std::mem::take(&mut rare.read_closed)) {
-            self.read_closed(me, cx);
+        if let Some(last_line) = self.talk.tidy().and_then(|rare| rare.ended.take()) {
+            self.input_ended(me, last_line, cx);
         }
+    }
+
+    /// The peer has finished sending. What is not answered yet is answered first.
+    fn input_ended(&mut self, me: Token, last_line: LastLine, cx: &mut Ctx<'_, Server>) {
+        if self.talk.has_unanswered() {
+            self.talk.rare().ended = Some(last_line);
+            return;
+        }
+        // Links are made of whole lines: whoever hangs up in the middle of a HELLO is not a neighbour that
+        // has come back.
+        self.talk.spoken = true;
+        if last_line == LastLine::IsDropped {
+            if self.lines.is_mid_line() {
+                let peer = talk::peer(me, cx);
+                log::info!("{peer} hung up without close_notify: its unfinished line is dropped");
+            }
+            return close(me, cx);
+        }
+        match self.lines.finish() {
+            Some(Input::Line(line)) => {
+                let now = unix_nanos(cx.io.wall_clock());
+                self.talk.line_received(me, line, now, cx);
+            }
+            Some(Input::TooLong(start)) => {
+                self.talk.cut_off(me, start, "too long", cx);
+            }
+            Some(Input::Telnet(_)) | None => {}
+        }
+        close(me, cx);
     }
 
     /// The next turn has come for what is not answered yet. There may be no room by now.

@@ -22,12 +22,14 @@
 
 mod file;
 mod found;
+mod gone;
 mod hold;
 mod rewrite;
 mod trouble;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -37,6 +39,7 @@ use crate::herd::Herd;
 use crate::herd::journal::Gate;
 use crate::reactor::{DelayedCall, Io, Target, Token};
 use file::{Extent, JournalFile, Opened};
+pub use gone::JOURNAL_LOOK_INTERVAL;
 use hold::Hold;
 pub use rewrite::Finished;
 use rewrite::{Rewrite, close_on_helper, new_path, sync_folder};
@@ -84,6 +87,15 @@ pub enum JournalEvent {
     Closed,
     /// What failed may be tried again.
     Retry,
+    /// It is time to look whether the file is still there.
+    LookDue,
+    /// A thread has looked for this file.
+    Looked {
+        /// Which was the journal's when the look began.
+        file: Arc<File>,
+        /// Whether it has lost its name.
+        gone: bool,
+    },
 }
 
 impl From<JournalEvent> for Event {
@@ -123,6 +135,8 @@ pub struct Journal {
     trouble: Option<Trouble>,
     /// A delayed call will try again.
     retry_is_due: bool,
+    /// A look for the file is arranged for or under way.
+    look_is_due: bool,
 }
 
 impl Journal {
@@ -157,6 +171,7 @@ impl Journal {
             gate: Gate::new(),
             trouble,
             retry_is_due: false,
+            look_is_due: false,
         };
         journal.trouble.iter().for_each(|trouble| journal.say(trouble));
         Ok(journal)
@@ -175,6 +190,7 @@ impl Journal {
         }
         self.carry_on_rewriting(herd, io);
         self.carry_on_syncing(io);
+        self.look_later(io);
         for reply in io.take_withheld() {
             let ready = match self.trouble {
                 None => self.gate.hold(herd.last_change(), reply),
@@ -203,6 +219,8 @@ impl Journal {
             }
             JournalEvent::Closed => {}
             JournalEvent::Retry => self.retry(io),
+            JournalEvent::LookDue => self.look(io),
+            JournalEvent::Looked { file, gone } => self.looked(&file, gone, io),
         }
     }
 

@@ -4,7 +4,7 @@
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
-//! (neighbours), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
+//! (neighbours), [`listening`], [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
 //! socket), [`logging`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
 
 pub mod bounds;
@@ -13,6 +13,7 @@ pub mod control;
 pub mod expiry;
 pub mod journal;
 pub mod link;
+pub mod listening;
 pub mod logging;
 pub mod places;
 pub mod replies;
@@ -163,7 +164,7 @@ impl Application for Server {
 
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
         match signal {
-            Signal::Hangup => self.log.reopen(),
+            Signal::Hangup | Signal::User1 => self.log.reopen(signal),
             Signal::Terminate | Signal::Interrupt => {
                 log::info!("stopping: {signal:?} received");
                 io.stop();

@@ -193,7 +193,9 @@ fn slow(file: &[u8]) -> Found {
 
 /// The text of a line of the file that has its check sum and is not too long.
 fn unsealed(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(b"\n").filter(|line| line.len() < JOURNAL_LINE_MAX_BYTES)?;
+    let line = line.strip_suffix(b"\n")?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = Some(line).filter(|line| line.len() < JOURNAL_LINE_MAX_BYTES)?;
     let text = line.get(..line.len().checked_sub(10)?)?;
     (line[text.len()..] == *format!(" #{:08x}", crc32(text)).as_bytes()).then_some(text)
 }

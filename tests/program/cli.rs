@@ -32,11 +32,13 @@ fn alone(folder: &Folder) -> String {
 #[test]
 fn help_names_every_flag() {
     let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
-                 --places-key-file --places-timeout --places-rate --places-cache --catch-up --control --keys --clients SIGHUP";
+                 --places-key-file --places-timeout --places-rate --places-cache --catch-up \
+                 --control --keys --clients SIGHUP SIGUSR1 \
+                 --log-max --log-mode";
     for (command, names) in [
         ("", "serve places check keys load start stop restart status logs say kill demo --run"),
         ("serve", serve),
-        ("places", "--listen --ca-out --log-dir --log-level --control"),
+        ("places", "--listen --ca-out --log-dir --log-level --log-max --log-mode --control"),
         ("check", "TOPOLOGY topology.txt"),
         ("load", "ADDR --connections --depth --seconds --rate --whatsat --idle --updates --json"),
         ("keys", "DIR --topology --authority-key --renew --days NAME"),

@@ -264,3 +264,18 @@ fn a_herd_lives_on_ipv6_as_well() {
         }
     }
 }
+
+#[test]
+fn a_name_that_means_several_addresses_is_listened_for_at_all_of_them() {
+    let herd = Herd::new(super::support::ALONE);
+    let port = herd.port("Solo");
+    herd.folder.write("topology.txt", format!("Solo localhost:{port}\n"));
+    let mut herd = herd;
+    herd.start_one("Solo");
+    let means = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", port)).unwrap();
+    let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+    for address in means.filter(|address| address.is_ipv4() || has_ipv6) {
+        let mut client = Client::over(std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(client.ask("WHO"), "? WHO", "at {address}");
+    }
+}

@@ -6,6 +6,7 @@
 mod bounds;
 mod cli;
 mod control;
+mod ends;
 mod fairness;
 mod faults;
 mod herd;

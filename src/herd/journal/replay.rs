@@ -96,6 +96,9 @@ impl<'h> Replay<'h> {
     }
 
     fn line_received(&mut self, line: &[u8]) {
+        // An editor or a copy by way of another system may have made CRLF of each LF. No line ends in a
+        // CR of its own.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.lines += 1;
         let fits = line.len() < JOURNAL_LINE_MAX_BYTES;
         match Some(line).filter(|_| fits).and_then(parse_journal_line) {

@@ -8,6 +8,7 @@ use crate::herd::topology::Topology;
 use crate::herd::{Herd, Settings};
 use crate::wire::command::{Command, parse_command};
 use crate::wire::journal::{write_header, write_record, write_taken};
+use crate::wire::line::LINE_MAX_BYTES;
 use crate::wire::time::NANOS_PER_SECOND;
 
 /// More than any pump here writes.
@@ -225,6 +226,26 @@ fn a_file_cut_anywhere_has_all_whole_lines_and_no_mark_without_what_it_covers() 
         assert_eq!((replayed.damaged_lines, replayed.torn_bytes), (0, 0));
         assert_eq!(replayed.records, records as u64 + 1);
     }
+}
+
+#[test]
+fn a_file_whose_line_ends_became_crlf_is_read_and_gone_on_with() {
+    let mut herd = herd();
+    report(&mut herd, "k1", 1);
+    let longest = "c".repeat(LINE_MAX_BYTES - "IAMAT  +1-1 1".len());
+    report(&mut herd, &longest, 1);
+    told_by_b(&mut herd, &["AT B +0.000000000 k2 +1-1 7", "MARK 42"]);
+    let file = String::from_utf8(dump(&herd)).unwrap().replace('\n', "\r\n").into_bytes();
+    let (mut again, found, mut writer) = replayed(&file);
+    assert_eq!((found.records, found.damaged_lines, found.marks), (3, 0, 1));
+    assert_eq!((found.keep_bytes, found.torn_bytes), (file.len() as u64, 0));
+    report(&mut again, "k3", 1);
+    let (_, found, _) = replayed(&[file, pumped(&mut writer, &again)].concat());
+    assert_eq!((found.records, found.damaged_lines, found.torn_bytes), (4, 0, 0));
+    // One CR is a line's end, two are damage.
+    let mut twice = dump(&herd);
+    twice.splice(twice.len() - 1.., *b"\r\r\n");
+    assert_eq!(replayed(&twice).1.damaged_lines, 1);
 }
 
 #[test]

@@ -165,6 +165,55 @@ fn an_address_that_does_not_answer_in_time_is_given_up() {
     drop(release);
 }
 
+/// A socket that has connected to itself, as the kernel makes one now and then where nobody listens.
+fn connected_to_itself() -> mio::net::TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let itself = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&itself, &any_port()).unwrap();
+    let stream = std::net::TcpStream::from(itself);
+    let address = stream.local_addr().unwrap();
+    connect(&stream, &address).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    mio::net::TcpStream::from_std(stream)
+}
+
+fn replace_stream(bench: &mut Bench, token: Token, stream: mio::net::TcpStream) {
+    let connection = slots::find(&mut bench.io().sockets, token).unwrap();
+    connection.stream = Some(transport::Stream::Tcp(stream));
+}
+
+#[test]
+fn a_socket_that_connected_to_itself_is_reset_and_counts_as_refused() {
+    let mut bench = Bench::new();
+    let good = bench.listen(|| Script::new("server"));
+    let release = occupy_helper(&mut bench);
+    let token = look_up(&mut bench, "many.example", 9, Script::new("client"));
+    bench.io().addresses_received(token, Ok(vec![good, good]));
+    let stream = connected_to_itself();
+    let address = stream.local_addr().unwrap();
+    replace_stream(&mut bench, token, stream);
+    assert!(!bench.io().check_connecting(token));
+    // Its port is free at once. A close without a reset would leave it in TIME-WAIT.
+    let fresh = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    );
+    rustix::net::bind(fresh.unwrap(), &address).unwrap();
+    // The next address has its turn.
+    bench.until_heard("client: made");
+    assert_eq!(bench.io().peer(token), Some(Peer::Tcp(good)));
+
+    let token = look_up(&mut bench, "one.example", 9, Script::new("other"));
+    bench.io().addresses_received(token, Ok(vec![good]));
+    let stream = connected_to_itself();
+    replace_stream(&mut bench, token, stream);
+    assert!(!bench.io().check_connecting(token));
+    let words = "connection refused (the socket had connected to itself)";
+    bench.until_heard(&format!("other: lost, cannot connect to one.example:9: {words}"));
+    drop(release);
+}
+
 #[test]
 fn a_name_whose_addresses_do_not_come_in_time_is_given_up() {
     let mut bench = Bench::new();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{Ctx, Network, Peer, Token};
+use crate::reactor::{About, Ctx, Network, Peer, Token};
 use crate::server::Server;
 use crate::server::bounds::Bounds;
 use crate::server::logging::{self, Text};
@@ -19,8 +19,10 @@ use crate::wire::command::{
     Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
 };
 use crate::wire::json::error_json_with_status;
-use crate::wire::peer::{PeerLine, has_peer_word, parse_peer_line};
+use crate::wire::peer::{PeerLine, parse_peer_line, peer_word};
 use crate::wire::time::Nanos;
+
+const TOO_MUCH_HELD: &str = "places: too many answers of this server wait to be taken";
 
 /// What answers a line. Apart from the receiver, which still holds the line meanwhile.
 #[derive(Default)]
@@ -41,8 +43,17 @@ pub(super) struct Rare {
     pub unanswered: Vec<u8>,
     /// The event that has it answered is on its way.
     pub told_to_go_on: bool,
-    /// The peer has closed its side, behind what is not answered yet.
-    pub read_closed: bool,
+    /// The peer has finished sending, behind what is not answered yet.
+    pub ended: Option<LastLine>,
+}
+
+/// What becomes of a last line without LF when the peer has finished sending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLine {
+    /// It is a line like any other.
+    Counts,
+    /// It may have been cut off.
+    IsDropped,
 }
 
 /// What becomes of the connection after a line.
@@ -99,15 +110,19 @@ impl Talk {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
                     Ok(neighbour) => return Next::Link(neighbour),
                     Err(why) => {
-                        log::warn!("{} is not let in as a neighbour: {why}", peer(me, cx));
+                        let peer = peer(me, cx);
+                        let words = format_args!("{peer} is not let in as a neighbour: {why}");
+                        cx.io.warn("not let in", About::Connection(me), line.len(), words);
                     }
                 }
             }
-            _ if has_peer_word(line) => {
-                let peer = peer(me, cx);
-                log::warn!("{peer} speaks as neighbours do, and is none: {}", Text(line));
+            _ => {
+                if let Some(word) = peer_word(line) {
+                    let (peer, text) = (peer(me, cx), Text(line));
+                    let words = format_args!("{peer} speaks as neighbours do, and is none: {text}");
+                    cx.io.warn(word, About::Connection(me), line.len(), words);
+                }
             }
-            _ => {}
         }
         self.reply(me, cx, |out| write_refusal(out, line));
         if first && looks_like_http(line) { Next::Close } else { Next::GoOn }
@@ -145,6 +160,10 @@ impl Talk {
             return Next::GoOn;
         };
         let too_many = self.too_many(bounds, *held_bytes);
+        if let Some(words) = too_many.filter(|words| *words == TOO_MUCH_HELD) {
+            let about = About::Everybody;
+            cx.io.warn("too much held", about, line.len(), format_args!("{words}"));
+        }
         let known = too_many.map(|words| error_json_with_status("OVER_QUERY_LIMIT", words).into());
         let known = known.or_else(|| {
             let asker = Asker {
@@ -177,9 +196,7 @@ impl Talk {
         if held_bytes < bounds.held_in_all_max_bytes {
             return None;
         }
-        let words = "places: too many answers of this server wait to be taken";
-        log::warn!("{words}");
-        Some(words)
+        Some(TOO_MUCH_HELD)
     }
 
     /// Places has answered, or never will.
@@ -229,7 +246,8 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
         let peer = peer(me, cx);
-        log::warn!("{peer} is closed: its line is {why}; it began {}", Text(start));
+        let words = format_args!("{peer} is closed: its line is {why}; it began {}", Text(start));
+        cx.io.warn("line cut off", About::Connection(me), start.len(), words);
         self.reply(me, cx, |out| write_cut_off(out, start));
         Next::Close
     }
@@ -295,8 +313,8 @@ impl Talk {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        let Self { replies, line_began, unanswered, told_to_go_on, read_closed } = self;
-        let waits = *told_to_go_on || *read_closed || !unanswered.is_empty();
+        let Self { replies, line_began, unanswered, told_to_go_on, ended } = self;
+        let waits = *told_to_go_on || ended.is_some() || !unanswered.is_empty();
         replies.is_empty() && line_began.is_none() && !waits
     }
 }

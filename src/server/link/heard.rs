@@ -7,7 +7,7 @@ use super::lines::{beat, cut, level_of, write};
 use super::name;
 use crate::herd::links::{NeighbourId, Taken};
 use crate::herd::liveness::Liveness;
-use crate::reactor::{Ctx, Protocol, Reason, Token};
+use crate::reactor::{About, Ctx, Protocol, Reason, Token};
 use crate::server::logging::Text;
 use crate::server::{Event, Server};
 use crate::wire::line::{Input, LineReceiver};
@@ -53,7 +53,9 @@ impl Heard {
                 Ok(Taken::Changed) => self.news += 1,
                 Ok(_) => {}
                 Err(nonsense) => {
-                    log::warn!("link from {} is cut: {nonsense}: {}", self.name, Text(line));
+                    let (name, text) = (&self.name, Text(line));
+                    let words = format_args!("link from {name} is cut: {nonsense}: {text}");
+                    cx.io.warn("link is cut", About::Connection(me), line.len(), words);
                     return cx.io.abort_connection(me);
                 }
             }

@@ -45,6 +45,9 @@ pub use fetch::Fetch;
 /// may have [`ANSWER_MAX_BYTES`](crate::wire::http::ANSWER_MAX_BYTES), and as much again for each bound.
 pub const ANSWERS_MAX: usize = 256;
 
+/// What a question costs its asker at least, bytes: `WHATSAT k 0 0`, with its LF.
+const ASKED_BYTES: usize = 14;
+
 /// How long an idle connection is kept for the next question.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -219,7 +222,7 @@ impl Places {
         }
         let is_new = kept.is_none() && !self.by_request.contains_key(&request);
         if let Some(why) = self.refusal(io.now()).filter(|_| is_new) {
-            self.log_failure(&question, 0.0, why, 1);
+            self.log_failure(&question, 0.0, why, 1, io);
             return Some(error_json(&format!("places: {why}")).into());
         }
         if !self.has_room_for(asker.who(), askers_max, io) {

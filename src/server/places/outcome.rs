@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::answers::Judged;
 use super::upstream::{Question, RESULTS_MAX, Upstream};
-use super::{Asked, Places, Waiter, over_limit};
-use crate::reactor::{Io, Target};
+use super::{ASKED_BYTES, Asked, Places, Waiter, over_limit};
+use crate::reactor::{About, Io, Target};
 use crate::server::{Event, Server};
 use crate::wire::http::response::Response;
 use crate::wire::json::{cut_list, error_json};
@@ -33,12 +33,19 @@ impl Places {
         io: &mut Io<Server>,
     ) {
         let Some(asked) = self.asked.get(&number) else { return };
-        self.log_outcome(asked, &outcome, io.now());
+        self.log_outcome(asked, &outcome, io);
         let upstream = self.config.upstream;
         let judged = match outcome {
             Err(why) => Err(format!("places: {why}")),
-            Ok(response) => body_of_use(upstream, response)
-                .inspect_err(|why| log::warn!("{why}: {}", asked.question)),
+            Ok(response) => body_of_use(upstream, response).inspect_err(|why| {
+                let words = format_args!("{why}: {}", asked.question);
+                io.warn(
+                    "no use",
+                    About::Fault(why.clone()),
+                    asked.askers.len() * ASKED_BYTES,
+                    words,
+                );
+            }),
         };
         self.settle(number, judged.map_err(|why| error_json(&why)), io);
     }
@@ -76,7 +83,7 @@ impl Places {
         let (why, fault) = self.time_over(asked);
         let next_end = next_end.filter(|_| request_end.is_none_or(|end| end > now));
         let Some(next_end) = next_end else {
-            self.log_failure(&asked.question, took(asked, now), &why, asked.askers.len());
+            self.log_failure(&asked.question, took(asked, now), &why, asked.askers.len(), io);
             let carrier = self.carrier_of(number);
             self.settle(number, Err(fault), io);
             // The connection would bring an answer that nobody waits for.
@@ -85,7 +92,7 @@ impl Places {
             }
             return;
         };
-        self.log_failure(&asked.question, took(asked, now), &why, over.len());
+        self.log_failure(&asked.question, took(asked, now), &why, over.len(), io);
         let wait =
             request_end.map_or(next_end, |end| end.min(next_end)).saturating_duration_since(now);
         let limit = io.call_later(wait, Target::Application, Event::QuestionOver(number));
@@ -145,8 +152,8 @@ impl Places {
         }
     }
 
-    fn log_outcome(&self, asked: &Asked, outcome: &Result<Response, String>, now: Instant) {
-        let took = took(asked, now);
+    fn log_outcome(&self, asked: &Asked, outcome: &Result<Response, String>, io: &mut Io<Server>) {
+        let took = took(asked, io.now());
         let (upstream, question) = (self.config.upstream, &asked.question);
         let askers = asked.askers.len();
         match outcome {
@@ -157,13 +164,23 @@ impl Places {
                      {question}, for {askers}"
                 );
             }
-            Err(why) => self.log_failure(question, took, why, askers),
+            Err(why) => self.log_failure(question, took, why, askers, io),
         }
     }
 
-    pub(super) fn log_failure(&self, question: &Question, took: f64, why: &str, askers: usize) {
+    pub(super) fn log_failure(
+        &self,
+        question: &Question,
+        took: f64,
+        why: &str,
+        askers: usize,
+        io: &mut Io<Server>,
+    ) {
         let upstream = self.config.upstream;
-        log::warn!("places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}");
+        let words = format_args!(
+            "places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}"
+        );
+        io.warn("failed", About::Fault(why.to_owned()), askers * ASKED_BYTES, words);
     }
 }
 

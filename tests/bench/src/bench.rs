@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -190,5 +191,10 @@ pub fn make_folder(folder: &Path) -> Result<(), String> {
 
 /// Writes a file.
 pub fn write(file: &Path, text: &str) -> Result<(), String> {
-    fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
+    let written = fs::write(file, text);
+    // One of them is a key, which must be its owner's alone.
+    let private = || fs::set_permissions(file, fs::Permissions::from_mode(0o600));
+    written
+        .and_then(|()| private())
+        .map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
