@@ -17,8 +17,8 @@ use super::store::Merged;
 use super::topology::ServerId;
 use super::{CatchUp, Herd};
 use crate::wire::peer::{
-    AtFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here, write_mark,
-    write_resume,
+    AtFields, HelloFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here,
+    write_mark, write_resume,
 };
 
 pub use fault::{Nonsense, Refusal};
@@ -123,8 +123,8 @@ pub struct Pumped {
 /// What a line of the listener did, on a connection that this server dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is the neighbour that was meant.
-    Hello,
+    /// It is the neighbour that was meant, and says this about itself.
+    Hello(HelloFields),
     /// The link is up.
     Resumed(Resumed),
     /// Its heartbeat: the last mark that it has taken in.
@@ -148,7 +148,7 @@ pub enum Taken {
 impl Herd {
     /// Appends the first line of a connection that this server has dialled.
     pub fn hello(&self, out: &mut Vec<u8>) {
-        write_hello(out, self.name().as_bytes(), self.identity);
+        write_hello(out, self.name().as_bytes(), self.identity, &HelloFields::default());
     }
 
     /// Takes in a line of a connection that this server has dialled: HELLO, RESUME, then heartbeats.
@@ -163,11 +163,11 @@ impl Herd {
             return Err(Nonsense::OutOfPlace);
         };
         match (parse_peer_line(line).ok_or(Nonsense::Syntax)?, &neighbour.link) {
-            (PeerLine::Hello { version, server, identity }, Link::Down) => {
+            (PeerLine::Hello { version, server, identity, fields }, Link::Down) => {
                 let dialled = self.topology.name(neighbour.server);
                 check_introduction(version, server, dialled).map_err(Nonsense::WrongServer)?;
                 neighbour.link = Link::Met { listener: identity };
-                Ok(Answer::Hello)
+                Ok(Answer::Hello(fields))
             }
             (PeerLine::Resume { identity, mark }, &Link::Met { listener }) => {
                 let last = self.store.last_change();

@@ -190,7 +190,7 @@ impl World {
     }
 
     fn hello_received(&mut self, index: usize, line: &[u8]) {
-        let Some(PeerLine::Hello { version, server: name, identity }) = parse_peer_line(line)
+        let Some(PeerLine::Hello { version, server: name, identity, .. }) = parse_peer_line(line)
         else {
             panic!("no HELLO: {}", text(line))
         };

@@ -8,6 +8,7 @@ use crate::herd::topology::Topology;
 use crate::herd::{Herd, Settings};
 use crate::wire::command::{Command, parse_command};
 use crate::wire::journal::{write_header, write_record, write_taken};
+use crate::wire::peer::HelloFields;
 use crate::wire::time::NANOS_PER_SECOND;
 
 /// More than any pump here writes.
@@ -175,7 +176,10 @@ fn a_server_that_comes_back_is_sent_only_what_it_missed() {
         b.link_lost(to);
         let resume = resume_to_b(&mut a);
         let hello = format!("HELLO 1 A {identity_of_a:016x}");
-        assert_eq!(b.listener_line_received(to, hello.as_bytes()), Ok(Answer::Hello));
+        assert_eq!(
+            b.listener_line_received(to, hello.as_bytes()),
+            Ok(Answer::Hello(HelloFields::default()))
+        );
         if time == 2 {
             report(&mut b, "k7", 2);
             let resumed = Resumed { from: ResumedFrom::Mark(9), behind: 1 };

@@ -55,7 +55,7 @@ fn ends(dialler: &Herd, listener: &Herd) -> (NeighbourId, NeighbourId) {
 fn answer_to_hello(dialler: &Herd, listener: &mut Herd) -> String {
     let (_, from) = ends(dialler, listener);
     let hello = written(|out| dialler.hello(out));
-    let Some(PeerLine::Hello { version, server, identity }) =
+    let Some(PeerLine::Hello { version, server, identity, .. }) =
         parse_peer_line(hello.trim_end().as_bytes())
     else {
         panic!("{hello}")
@@ -71,7 +71,7 @@ fn dial(dialler: &mut Herd, listener: &mut Herd) -> Resumed {
     dialler.link_lost(to);
     let told = answer.lines().map(|line| dialler.listener_line_received(to, line.as_bytes()));
     match told.collect::<Vec<_>>()[..] {
-        [Ok(Answer::Hello), Ok(Answer::Resumed(resumed))] => resumed,
+        [Ok(Answer::Hello(_)), Ok(Answer::Resumed(resumed))] => resumed,
         ref other => panic!("{other:?}"),
     }
 }
@@ -327,7 +327,7 @@ fn a_listener_says_who_it_is_then_where_to_go_on_then_only_heartbeats() {
         "it speaks version 9 of the link, and this is 1"
     );
     assert_eq!(told("? HELLO"), Err(Nonsense::Syntax));
-    assert_eq!(told(hello), Ok(Answer::Hello));
+    assert_eq!(told(hello), Ok(Answer::Hello(HelloFields::default())));
     assert_eq!(told(hello), Err(Nonsense::OutOfPlace));
     assert!(matches!(told(resume), Ok(Answer::Resumed(_))));
     assert_eq!(told(resume), Err(Nonsense::OutOfPlace));

@@ -94,7 +94,7 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
         match parse_peer_line(line) {
-            Some(PeerLine::Hello { version, server, identity }) if first => {
+            Some(PeerLine::Hello { version, server, identity, .. }) if first => {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
                     Ok(neighbour) => return Next::Link(neighbour),
                     Err(why) => {
