@@ -138,7 +138,7 @@ pub enum Taken {
     Changed,
     /// A record that is no news, or too old to be remembered.
     Kept,
-    /// A record for which there is no room. It will not be sent again.
+    /// A record for which there is no room. Marks count it as taken in, so it is not sent again.
     Full,
     /// A mark, noted: it is what a HERE will say.
     Mark,
@@ -367,10 +367,7 @@ impl Herd {
         match merged.ok_or(nonsense)? {
             Merged::New | Merged::Changed => Ok(Taken::Changed),
             Merged::Kept | Merged::TooOld => Ok(Taken::Kept),
-            Merged::Full => {
-                self.turned_away += 1;
-                Ok(Taken::Full)
-            }
+            Merged::Full => Ok(Taken::Full),
         }
     }
 
