@@ -13,7 +13,7 @@
 mod fault;
 
 use super::record::Record;
-use super::store::Merged;
+use super::store::{Capacity, Merged};
 use super::topology::ServerId;
 use super::{CatchUp, Herd};
 use crate::wire::peer::{
@@ -148,7 +148,17 @@ pub enum Taken {
 impl Herd {
     /// Appends the first line of a connection that this server has dialled.
     pub fn hello(&self, out: &mut Vec<u8>) {
-        write_hello(out, self.name().as_bytes(), self.identity, &HelloFields::default());
+        write_hello(out, self.name().as_bytes(), self.identity, &self.hello_fields());
+    }
+
+    /// What this server says about itself in its HELLO.
+    pub fn hello_fields(&self) -> HelloFields {
+        let Capacity { clients, memory_bytes, .. } = self.store.capacity();
+        HelloFields {
+            clients: u64::try_from(clients).ok(),
+            memory: u64::try_from(memory_bytes).ok(),
+            clock: None,
+        }
     }
 
     /// Takes in a line of a connection that this server has dialled: HELLO, RESUME, then heartbeats.
