@@ -13,12 +13,12 @@
 mod fault;
 
 use super::record::Record;
-use super::store::Merged;
+use super::store::{Capacity, Merged};
 use super::topology::ServerId;
 use super::{CatchUp, Herd};
 use crate::wire::peer::{
-    AtFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here, write_mark,
-    write_resume,
+    AtFields, HelloFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here,
+    write_mark, write_resume,
 };
 
 pub use fault::{Nonsense, Refusal};
@@ -123,8 +123,8 @@ pub struct Pumped {
 /// What a line of the listener did, on a connection that this server dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is the neighbour that was meant.
-    Hello,
+    /// It is the neighbour that was meant, and says this about itself.
+    Hello(HelloFields),
     /// The link is up.
     Resumed(Resumed),
     /// Its heartbeat: the last mark that it has taken in.
@@ -138,7 +138,7 @@ pub enum Taken {
     Changed,
     /// A record that is no news, or too old to be remembered.
     Kept,
-    /// A record for which there is no room. It will not be sent again.
+    /// A record for which there is no room. Marks count it as taken in, so it is not sent again.
     Full,
     /// A mark, noted: it is what a HERE will say.
     Mark,
@@ -148,7 +148,17 @@ pub enum Taken {
 impl Herd {
     /// Appends the first line of a connection that this server has dialled.
     pub fn hello(&self, out: &mut Vec<u8>) {
-        write_hello(out, self.name().as_bytes(), self.identity);
+        write_hello(out, self.name().as_bytes(), self.identity, &self.hello_fields());
+    }
+
+    /// What this server says about itself in its HELLO.
+    pub fn hello_fields(&self) -> HelloFields {
+        let Capacity { clients, memory_bytes, .. } = self.store.capacity();
+        HelloFields {
+            clients: u64::try_from(clients).ok(),
+            memory: u64::try_from(memory_bytes).ok(),
+            clock: None,
+        }
     }
 
     /// Takes in a line of a connection that this server has dialled: HELLO, RESUME, then heartbeats.
@@ -163,11 +173,11 @@ impl Herd {
             return Err(Nonsense::OutOfPlace);
         };
         match (parse_peer_line(line).ok_or(Nonsense::Syntax)?, &neighbour.link) {
-            (PeerLine::Hello { version, server, identity }, Link::Down) => {
+            (PeerLine::Hello { version, server, identity, fields }, Link::Down) => {
                 let dialled = self.topology.name(neighbour.server);
                 check_introduction(version, server, dialled).map_err(Nonsense::WrongServer)?;
                 neighbour.link = Link::Met { listener: identity };
-                Ok(Answer::Hello)
+                Ok(Answer::Hello(fields))
             }
             (PeerLine::Resume { identity, mark }, &Link::Met { listener }) => {
                 let last = self.store.last_change();
@@ -367,10 +377,7 @@ impl Herd {
         match merged.ok_or(nonsense)? {
             Merged::New | Merged::Changed => Ok(Taken::Changed),
             Merged::Kept | Merged::TooOld => Ok(Taken::Kept),
-            Merged::Full => {
-                self.turned_away += 1;
-                Ok(Taken::Full)
-            }
+            Merged::Full => Ok(Taken::Full),
         }
     }
 

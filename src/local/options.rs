@@ -47,6 +47,8 @@ const FLAGS: &[(&str, Kind)] = &[
     ("--sync", Kind::Text),
     ("--forget-after", Kind::Text),
     ("--max-clients", Kind::Text),
+    ("--max-memory", Kind::Text),
+    ("--when-full", Kind::Text),
     ("--max-ahead", Kind::Text),
     ("--log-level", Kind::Text),
     ("--log-max", Kind::Text),

@@ -8,7 +8,7 @@
 //!
 //! | who says | line | meaning |
 //! |---|---|---|
-//! | dialler | `HELLO 1 Alford 00c0ffee00c0ffee` | this protocol, this server, this start of it |
+//! | dialler | `HELLO 1 Alford 00c0ffee00c0ffee` | this protocol, this server, this start of it, and [fields](HelloFields) |
 //! | listener | `RESUME 00c0ffee00c0ffee 42` | up to where it has taken in whose changes; zeros for nothing |
 //! | dialler | `AT …` | a record, as the server that heard it wrote it |
 //! | dialler | `MARK 43` | all changes up to here have been sent; repeated as a heartbeat |
@@ -17,11 +17,16 @@
 //! These lines are read strictly, as this file writes them, fields apart by exactly one space: a record
 //! is kept and compared byte for byte, so there must not be two ways to write one.
 
+mod hello;
+
 use super::decimal::{parse_u64, write_integer};
 use super::line::LINE_MAX_BYTES;
 use super::location::take_location;
 use super::scan::{find_white_space, is_white_space};
 use super::time::{Nanos, parse_difference, take_time, write_difference};
+
+use hello::parse_hello;
+pub use hello::{HELLO_FIELDS_MAX_BYTES, HelloFields, write_hello};
 
 /// The version of the link's lines that this program speaks.
 pub const LINK_VERSION: u64 = 1;
@@ -50,6 +55,8 @@ pub enum PeerLine<'a> {
         server: &'a [u8],
         /// New at each start of that server: whose count of changes the marks are in.
         identity: u64,
+        /// What else it says about itself.
+        fields: HelloFields,
     },
     /// The listener's answer to it: where to go on.
     Resume {
@@ -134,12 +141,7 @@ pub fn parse_peer_line(line: &[u8]) -> Option<PeerLine<'_>> {
         b"AT" => parse_at(line).map(PeerLine::At),
         b"MARK" => parse_u64(fields).map(PeerLine::Mark),
         b"HERE" => parse_u64(fields).map(PeerLine::Here),
-        b"HELLO" => {
-            let (version, fields) = split_field(fields)?;
-            let (server, identity) = split_server(fields)?;
-            let (version, identity) = (parse_u64(version)?, parse_identity(identity)?);
-            Some(PeerLine::Hello { version, server, identity })
-        }
+        b"HELLO" => parse_hello(fields),
         b"RESUME" => {
             let (identity, mark) = split_field(fields)?;
             let (identity, mark) = (parse_identity(identity)?, parse_u64(mark)?);
@@ -177,17 +179,6 @@ pub fn write_at_start(out: &mut Vec<u8>, server: &[u8]) {
     out.extend_from_slice(b"AT ");
     out.extend_from_slice(server);
     out.push(b' ');
-}
-
-/// Appends the dialler's first line, with its LF.
-pub fn write_hello(out: &mut Vec<u8>, server: &[u8], identity: u64) {
-    out.extend_from_slice(b"HELLO ");
-    write_integer(out, LINK_VERSION);
-    out.push(b' ');
-    out.extend_from_slice(server);
-    out.push(b' ');
-    write_identity(out, identity);
-    out.push(b'\n');
 }
 
 /// Appends the listener's first line, with its LF: where the dialler is to go on. Both are 0 when
@@ -331,8 +322,8 @@ mod tests {
 
     #[test]
     fn the_links_own_lines_are_read_as_they_are_written() {
-        let identity = 0x00c0_ffee_0123_4567;
-        let hello = written(|out| write_hello(out, b"Alford", identity));
+        let (identity, fields) = (0x00c0_ffee_0123_4567, HelloFields::default());
+        let hello = written(|out| write_hello(out, b"Alford", identity, &fields));
         let resume = written(|out| write_resume(out, identity, u64::MAX));
         let nothing = written(|out| write_resume(out, 0, 0));
         let mark = written(|out| write_mark(out, 43));
@@ -341,7 +332,7 @@ mod tests {
             (
                 hello,
                 "HELLO 1 Alford 00c0ffee01234567\n",
-                PeerLine::Hello { version: 1, server: b"Alford", identity },
+                PeerLine::Hello { version: 1, server: b"Alford", identity, fields },
             ),
             (
                 resume,

@@ -79,6 +79,17 @@ pub fn short_difference(difference: Nanos) -> Option<[u8; SHORT_DIFFERENCE_BYTES
     Some([sign, whole, b'.', d1, d2, d3, d4, d5, d6, d7, d8, last])
 }
 
+/// Appends a time as a client writes it, with nine decimal places: `1479413884.392014450`. A time that
+/// twelve digits of seconds cannot hold is written as the nearest one that they can.
+pub fn write_time(out: &mut Vec<u8>, time: Nanos) {
+    const LAST: Nanos = 1_000_000_000_000 * NANOS_PER_SECOND - 1;
+    let start = out.len();
+    write_difference(out, time.clamp(-LAST, LAST));
+    if out.get(start) == Some(&b'+') {
+        out.remove(start);
+    }
+}
+
 /// Reads what [`write_difference`] writes, and nothing else: a sign, 1 to 13 digits without
 /// padding, a point and nine digits; `-0.000000000` is not written and so not read.
 pub fn parse_difference(text: &[u8]) -> Option<Nanos> {

@@ -103,7 +103,7 @@ fn answer(herd: &mut Herd, marked: &mut u64, line: &[u8]) -> char {
     let ball = neighbour(herd, "Ball");
     let up_before = herd.link_is_up(ball);
     match herd.listener_line_received(ball, line) {
-        Ok(Answer::Hello) => {
+        Ok(Answer::Hello(_)) => {
             assert!(!up_before && line.starts_with(b"HELLO 1 Ball "));
             'h'
         }
@@ -135,7 +135,7 @@ fn answer(herd: &mut Herd, marked: &mut u64, line: &[u8]) -> char {
 /// line belongs to a new one.
 fn said(herd: &mut Herd, dialler: &mut Option<Dialler>, latest: &mut Latest, line: &[u8]) -> char {
     let Some((id, identity)) = *dialler else {
-        let Some(PeerLine::Hello { version, server, identity }) = parse_peer_line(line) else {
+        let Some(PeerLine::Hello { version, server, identity, .. }) = parse_peer_line(line) else {
             return '-';
         };
         return match herd.hello_received(version, server, identity) {

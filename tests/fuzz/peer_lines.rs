@@ -1,12 +1,14 @@
 //! What neighbours say, one line at a time.
 //!
 //! A line is accepted exactly when it is what this program would have written: there is one spelling of
-//! each, since records are kept and compared byte for byte.
+//! each, since records are kept and compared byte for byte. Only the optional fields of a HELLO have
+//! several: any order, and keys of later versions between them.
 
 use herd::wire::location::is_location;
 use herd::wire::peer::{
-    AtLine, PEER_LINE_MAX_BYTES, PeerLine, SERVER_NAME_MAX_BYTES, parse_at, parse_peer_line,
-    write_at, write_hello, write_here, write_mark, write_resume,
+    AtLine, HELLO_FIELDS_MAX_BYTES, HelloFields, PEER_LINE_MAX_BYTES, PeerLine,
+    SERVER_NAME_MAX_BYTES, parse_at, parse_peer_line, write_at, write_hello, write_here,
+    write_mark, write_resume,
 };
 
 use crate::engine::{Target, replay_and_probe};
@@ -44,8 +46,13 @@ pub const TARGET: Target = Target {
         b"00c0ffee00c0ffee",
         b"0000000000000000",
         b"00C0FFEE00C0FFEE",
+        b" clients=1000000",
+        b" memory=1073741824",
+        b" clock=1479413884.392014450",
+        b" colour=blue",
+        b"=",
     ],
-    extremes: &[9, 13, 16, 20, SERVER_NAME_MAX_BYTES, PEER_LINE_MAX_BYTES],
+    extremes: &[9, 13, 16, 20, SERVER_NAME_MAX_BYTES, HELLO_FIELDS_MAX_BYTES, PEER_LINE_MAX_BYTES],
     input_max_bytes: PEER_LINE_MAX_BYTES + 100,
 };
 
@@ -65,8 +72,13 @@ fn check(line: &[u8]) -> String {
         }
         PeerLine::Mark(mark) => write_mark(&mut written, mark),
         PeerLine::Here(mark) => write_here(&mut written, mark),
-        PeerLine::Hello { version: 1, server, identity } => {
-            write_hello(&mut written, server, identity);
+        PeerLine::Hello { version: 1, server, identity, fields } => {
+            write_hello(&mut written, server, identity, &fields);
+            assert_eq!(parse_peer_line(&written[..written.len() - 1]), Some(found));
+            if fields != HelloFields::default() {
+                return format!("HELLO {fields:?}").replace(|c: char| c.is_ascii_digit(), "");
+            }
+            written = line.iter().chain(b"\n").copied().collect();
         }
         // Other versions are read to be named, and never written.
         PeerLine::Hello { .. } => written.extend(line.iter().chain(b"\n")),
@@ -108,10 +120,11 @@ fn slow(line: &[u8]) -> Option<PeerLine<'_>> {
         }
         [b"MARK", mark] => Some(PeerLine::Mark(slow::number(mark)?)),
         [b"HERE", mark] => Some(PeerLine::Here(slow::number(mark)?)),
-        [b"HELLO", version, server, identity] => Some(PeerLine::Hello {
+        [b"HELLO", version, server, identity, ref fields @ ..] => Some(PeerLine::Hello {
             version: slow::number(version)?,
             server: named(server)?,
             identity: slow::hexadecimal(identity)?,
+            fields: hello_fields(fields)?,
         }),
         [b"RESUME", identity, mark] => Some(PeerLine::Resume {
             identity: slow::hexadecimal(identity)?,
@@ -119,6 +132,44 @@ fn slow(line: &[u8]) -> Option<PeerLine<'_>> {
         }),
         _ => None,
     }
+}
+
+/// The optional fields of a HELLO, each key looked for among all of them.
+fn hello_fields(fields: &[&[u8]]) -> Option<HelloFields> {
+    let texts: Vec<&str> =
+        fields.iter().map(|field| std::str::from_utf8(field)).collect::<Result<_, _>>().ok()?;
+    let pairs: Vec<(&str, &str)> =
+        texts.iter().map(|text| text.split_once('=')).collect::<Option<_>>()?;
+    let bytes: usize = texts.iter().map(|text| 1 + text.len()).sum();
+    let is_good = |(key, value): &(&str, &str)| {
+        let key_is_good = key.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        key_is_good
+            && !key.is_empty()
+            && !value.is_empty()
+            && value.chars().all(|c| c.is_ascii_graphic())
+    };
+    if bytes > HELLO_FIELDS_MAX_BYTES || !pairs.iter().all(is_good) {
+        return None;
+    }
+    let value = |key: &str| match pairs.iter().filter(|pair| pair.0 == key).collect::<Vec<_>>()[..]
+    {
+        [] => Some(None),
+        [(_, value)] => Some(Some(value.as_bytes())),
+        _ => None,
+    };
+    let number = |text: Option<&[u8]>| match text {
+        Some(text) => slow::number(text).map(Some),
+        None => Some(None),
+    };
+    let clock = match value("clock")? {
+        Some(text) => Some(slow::time(text)?),
+        None => None,
+    };
+    Some(HelloFields {
+        clients: number(value("clients")?)?,
+        memory: number(value("memory")?)?,
+        clock,
+    })
 }
 
 fn named(server: &[u8]) -> Option<&[u8]> {

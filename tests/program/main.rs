@@ -9,6 +9,7 @@ mod control;
 mod ends;
 mod fairness;
 mod faults;
+mod full;
 mod herd;
 mod journal;
 mod journal_faults;

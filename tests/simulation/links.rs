@@ -47,7 +47,10 @@ impl World {
                 self.told += 1;
                 let text = String::from_utf8_lossy(line);
                 let again = !connection.sent.insert(line.to_vec());
-                assert!(!again || !self.plan.all_forget_at_once(), "sent twice on a link: {text}");
+                assert!(
+                    !again || !self.plan.each_line_is_told_once(),
+                    "sent twice on a link: {text}"
+                );
                 // Not to the one that it came from, as long as that one cannot have forgotten it.
                 let client = parse_at(line).unwrap().client;
                 let source = process.learned.get(client).filter(|(.., told)| told == line);
@@ -137,6 +140,7 @@ impl World {
         if !side.is_open || !self.is_running(server, side.process) {
             return;
         }
+        self.wake(server);
         match end {
             End::Dialler => self.answered(index, &bytes),
             End::Listener => {
@@ -181,7 +185,7 @@ impl World {
         let taken = process.herd.dialler_line_received(from, line);
         let taken = taken.unwrap_or_else(|nonsense| panic!("{nonsense}: {}", text(line)));
         if taken == Taken::Full {
-            process.assert_full(&self.plan);
+            process.assert_full(&self.plan, parse_at(line).unwrap().server_time());
         }
         if taken == Taken::Changed {
             let client = parse_at(line).unwrap().client.to_vec();
@@ -190,7 +194,7 @@ impl World {
     }
 
     fn hello_received(&mut self, index: usize, line: &[u8]) {
-        let Some(PeerLine::Hello { version, server: name, identity }) = parse_peer_line(line)
+        let Some(PeerLine::Hello { version, server: name, identity, .. }) = parse_peer_line(line)
         else {
             panic!("no HELLO: {}", text(line))
         };

@@ -4,11 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::herd::links::{Answer, NeighbourId, PUMP_ENTRIES_MAX, Resumed, ResumedFrom};
+use crate::herd::store::WhenFull;
 use crate::herd::topology::Topology;
 use crate::herd::{Herd, Settings};
 use crate::wire::command::{Command, parse_command};
 use crate::wire::journal::{write_header, write_record, write_taken};
 use crate::wire::line::LINE_MAX_BYTES;
+use crate::wire::peer::HelloFields;
 use crate::wire::time::NANOS_PER_SECOND;
 
 /// More than any pump here writes.
@@ -176,7 +178,10 @@ fn a_server_that_comes_back_is_sent_only_what_it_missed() {
         b.link_lost(to);
         let resume = resume_to_b(&mut a);
         let hello = format!("HELLO 1 A {identity_of_a:016x}");
-        assert_eq!(b.listener_line_received(to, hello.as_bytes()), Ok(Answer::Hello));
+        assert_eq!(
+            b.listener_line_received(to, hello.as_bytes()),
+            Ok(Answer::Hello(HelloFields::default()))
+        );
         if time == 2 {
             report(&mut b, "k7", 2);
             let resumed = Resumed { from: ResumedFrom::Mark(9), behind: 1 };
@@ -299,9 +304,10 @@ fn whole_lines_that_have_no_place_here_are_dropped_and_are_no_damage() {
     write_taken(&mut file, b"Gone", 7, 7);
     write_taken(&mut file, b"A", 7, 7);
     write_taken(&mut file, b"B", 7, 7);
-    let forget_after = Some(10 * NANOS_PER_SECOND);
-    let mut herd = herd_with(Settings { forget_after, max_clients: 1, ..Settings::default() });
-    herd.forget(20 * NANOS_PER_SECOND, 0);
+    let (forget_after, when_full) = (Some(10 * NANOS_PER_SECOND), WhenFull::Refuse);
+    let mut herd =
+        herd_with(Settings { forget_after, max_clients: 1, when_full, ..Settings::default() });
+    herd.forget(20 * NANOS_PER_SECOND - 1, 0);
     let (replayed, _) = replay_into(&mut herd, &[&file]);
     let (records, dropped, marks) = (replayed.records, replayed.dropped, replayed.marks);
     assert_eq!((records, dropped, marks, replayed.damaged_lines), (1, 3, 1, 0));

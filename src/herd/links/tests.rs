@@ -55,7 +55,7 @@ fn ends(dialler: &Herd, listener: &Herd) -> (NeighbourId, NeighbourId) {
 fn answer_to_hello(dialler: &Herd, listener: &mut Herd) -> String {
     let (_, from) = ends(dialler, listener);
     let hello = written(|out| dialler.hello(out));
-    let Some(PeerLine::Hello { version, server, identity }) =
+    let Some(PeerLine::Hello { version, server, identity, .. }) =
         parse_peer_line(hello.trim_end().as_bytes())
     else {
         panic!("{hello}")
@@ -71,7 +71,7 @@ fn dial(dialler: &mut Herd, listener: &mut Herd) -> Resumed {
     dialler.link_lost(to);
     let told = answer.lines().map(|line| dialler.listener_line_received(to, line.as_bytes()));
     match told.collect::<Vec<_>>()[..] {
-        [Ok(Answer::Hello), Ok(Answer::Resumed(resumed))] => resumed,
+        [Ok(Answer::Hello(_)), Ok(Answer::Resumed(resumed))] => resumed,
         ref other => panic!("{other:?}"),
     }
 }
@@ -115,7 +115,10 @@ fn a_report_that_is_not_newer_is_answered_and_changes_nothing() {
 fn a_link_opens_with_hello_and_resume_and_carries_records_and_marks() {
     let (mut a, mut b) = (herd("A", 0x00c0_ffee, CatchUp::On), herd("B", 2, CatchUp::On));
     let (to, from) = ends(&a, &b);
-    assert_eq!(written(|out| a.hello(out)), "HELLO 1 A 0000000000c0ffee\n");
+    assert_eq!(
+        written(|out| a.hello(out)),
+        "HELLO 1 A 0000000000c0ffee clients=1000000 memory=1073741824\n"
+    );
     report(&mut a, "kiwi", 7);
     report(&mut a, "plum", 7);
     assert_eq!(pumped(&mut a, to), "", "no link yet");
@@ -135,7 +138,7 @@ fn a_link_opens_with_hello_and_resume_and_carries_records_and_marks() {
     assert_eq!(written(|out| b.write_here(from, out)), "HERE 2\n");
     assert_eq!(
         answer_to_hello(&a, &mut b),
-        "HELLO 1 B 0000000000000002\nRESUME 0000000000c0ffee 2\n"
+        "HELLO 1 B 0000000000000002 clients=1000000 memory=1073741824\nRESUME 0000000000c0ffee 2\n"
     );
     assert_eq!(a.listener_line_received(to, b"HERE 2"), Ok(Answer::Here(2)));
     let ahead = Err(Nonsense::MarkAhead { here: 3, marked: 2 });
@@ -327,7 +330,7 @@ fn a_listener_says_who_it_is_then_where_to_go_on_then_only_heartbeats() {
         "it speaks version 9 of the link, and this is 1"
     );
     assert_eq!(told("? HELLO"), Err(Nonsense::Syntax));
-    assert_eq!(told(hello), Ok(Answer::Hello));
+    assert_eq!(told(hello), Ok(Answer::Hello(HelloFields::default())));
     assert_eq!(told(hello), Err(Nonsense::OutOfPlace));
     assert!(matches!(told(resume), Ok(Answer::Resumed(_))));
     assert_eq!(told(resume), Err(Nonsense::OutOfPlace));

@@ -162,7 +162,8 @@ impl World {
             if let Some(dialler) = connection.welcomed {
                 herd.dialler_line_received(dialler, &line)?;
             } else {
-                let Some(PeerLine::Hello { version, server, identity }) = parse_peer_line(&line)
+                let Some(PeerLine::Hello { version, server, identity, .. }) =
+                    parse_peer_line(&line)
                 else {
                     panic!("no hello: {line:?}")
                 };

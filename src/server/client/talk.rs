@@ -106,9 +106,12 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
         match parse_peer_line(line) {
-            Some(PeerLine::Hello { version, server, identity }) if first => {
+            Some(PeerLine::Hello { version, server, identity, fields }) if first => {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
-                    Ok(neighbour) => return Next::Link(neighbour),
+                    Ok(neighbour) => {
+                        cx.app.fields_received(neighbour, &fields);
+                        return Next::Link(neighbour);
+                    }
                     Err(why) => {
                         let peer = peer(me, cx);
                         let words = format_args!("{peer} is not let in as a neighbour: {why}");

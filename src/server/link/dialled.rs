@@ -59,7 +59,8 @@ impl Protocol<Server> for Dialled {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
             log::log!(level_of(line), "{} > {}", self.name, Text(line));
             match cx.app.herd.listener_line_received(self.neighbour, line) {
-                Ok(Answer::Hello | Answer::Here(_)) => {}
+                Ok(Answer::Hello(fields)) => cx.app.fields_received(self.neighbour, &fields),
+                Ok(Answer::Here(_)) => {}
                 Ok(Answer::Resumed(resumed)) => {
                     let from = match resumed.from {
                         ResumedFrom::Mark(mark) => format!("it has all up to change {mark}"),
