@@ -12,14 +12,14 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::logging::Text;
 use super::{Server, unix_nanos};
 use crate::keys::date;
-use crate::reactor::{Application, Ctx, Factory, Io, Peer, Protocol, Reactor, Token};
+use crate::reactor::{Application, Ctx, Factory, Io, LookUp, Peer, Protocol, Reactor, Token};
 use crate::wire::line::{Input, LineReceiver};
 use crate::wire::time::{Nanos, write_utc};
 
@@ -140,11 +140,29 @@ impl Controlled for Server {
             "upstream": upstream,
             "upstream_connections": upstream_connections,
             "questions": questions,
-            "journal": self.journal.as_ref().map(|journal| journal.status(&self.herd)),
+            "journal": self.journal.as_ref().map(|journal| journal.status(&self.herd, io)),
+            "look_ups": io.look_ups().iter().map(|l| look_up(l, io)).collect::<Vec<_>>(),
             "log_trouble": self.log.trouble(),
             "now": utc(unix_nanos(io.wall_clock())),
         })
     }
+}
+
+/// A look-up without an answer.
+fn look_up(look_up: &LookUp, io: &Io<Server>) -> Value {
+    let mut told = waiting_since(&look_up.host, look_up.since, io);
+    if let Some(told) = told.as_object_mut() {
+        told.insert("running".to_owned(), look_up.is_running.into());
+        told.insert("connections".to_owned(), look_up.connections.into());
+    }
+    told
+}
+
+/// What has not come back yet, and since when: the moment for people, and the time for programs.
+pub(super) fn waiting_since(what: &str, since: Instant, io: &Io<Server>) -> Value {
+    let waited = io.now().saturating_duration_since(since);
+    let wall = io.wall_clock().checked_sub(waited).unwrap_or(io.wall_clock());
+    json!({ "what": what, "since": utc(unix_nanos(wall)), "seconds": waited.as_secs_f64() })
 }
 
 fn microseconds(duration: Duration) -> u64 {

@@ -1,8 +1,8 @@
 //! The writing thread: takes batches of lines, and makes the system calls.
 //!
 //! Owns the file, what goes wrong with it and which lines are lost by that. It knows neither the loop nor
-//! what a line says. It does nothing else, so a slow disk holds up neither the loop nor a name look-up on
-//! the helper thread. Called by `Log`, through a channel.
+//! what a line says. It does nothing else, so a slow disk holds up neither the loop nor the journal's thread,
+//! whose disk may be another one. Called by `Log`, through a channel.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
