@@ -228,8 +228,7 @@ impl<A: Application> Io<A> {
     pub(super) fn note_attempt(&mut self, token: Token, event: &mio::event::Event) {
         if let Some(attempt) = find_attempt(&mut self.sockets, token) {
             attempt.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-            attempt.announced |=
-                event.is_read_closed() || event.is_error() || event.is_priority();
+            attempt.announced |= event.is_read_closed() || event.is_error() || event.is_priority();
             if !std::mem::replace(&mut attempt.in_ready, true) {
                 self.ready.push_back(token);
             }

@@ -221,9 +221,8 @@ impl LookUps {
 impl Name {
     fn in_order(&self, port: u16) -> Vec<SocketAddr> {
         let addresses: Vec<_> = self.addresses.iter().map(|a| with_port(*a, port)).collect();
-        let judged = |verdict: Verdict, address: &SocketAddr| {
-            self.verdicts.contains(&(*address, verdict))
-        };
+        let judged =
+            |verdict: Verdict, address: &SocketAddr| self.verdicts.contains(&(*address, verdict));
         let good = addresses.iter().find(|a| judged(Verdict::Good, a)).copied();
         in_order(&addresses, good, |a| judged(Verdict::Bad, a))
     }

@@ -9,11 +9,11 @@ use super::accept::{Accepted, find_listener};
 use super::calling::call_open;
 use super::connect::find_attempt;
 use super::connection::{Data, Heard, Phase};
-use super::threads::Returned;
 use super::limits::ACCEPT_BUDGET;
 use super::pace::LOOK_AFTER_BYTES;
 use super::signals::Signals;
 use super::slots::{Handler, find};
+use super::threads::Returned;
 use super::turn::Reactor;
 use super::{Application, Ctx, Reason, Token};
 

@@ -178,10 +178,8 @@ impl<E: Send + 'static> Worker<E> {
         }
         let jobs = match self.jobs.take() {
             Some(jobs) => jobs,
-            None => start(&thread, results, waker).map_err(|e| Refused::NoThread {
-                thread: thread.clone(),
-                why: e.to_string(),
-            })?,
+            None => start(&thread, results, waker)
+                .map_err(|e| Refused::NoThread { thread: thread.clone(), why: e.to_string() })?,
         };
         // The thread ends only when the reactor has gone, which holds the other end of its results.
         jobs.send(job).map_err(|_| Refused::NoThread { thread, why: "it has ended".to_owned() })?;

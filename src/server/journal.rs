@@ -270,9 +270,8 @@ impl Journal {
         if let Some(refused) = &self.refused {
             return format!("cannot sync: {refused}");
         }
-        let late = |(_, since): &(&str, Instant)| {
-            now.saturating_duration_since(*since) >= SYNC_TIME_MAX
-        };
+        let late =
+            |(_, since): &(&str, Instant)| now.saturating_duration_since(*since) >= SYNC_TIME_MAX;
         match self.job().filter(late) {
             None => "ok".to_owned(),
             Some((what, since)) => {

@@ -95,8 +95,7 @@ fn a_look_up_that_nobody_waits_for_leaves_nothing_but_its_thread() {
     look_ups.leave("never.example", asker(1));
     let left: Vec<_> = look_ups.under_way().collect();
     let since = now;
-    let given_up =
-        LookUp { host: "a.example".to_owned(), is_running: true, since, connections: 0 };
+    let given_up = LookUp { host: "a.example".to_owned(), is_running: true, since, connections: 0 };
     assert_eq!(left, [given_up]);
     // Whoever asks again waits for the one that runs.
     look_ups.ask("a.example", asker(2), now).unwrap();

@@ -147,8 +147,7 @@ fn a_job_that_blocks_blocks_no_turn_and_only_so_many_wait_behind_it() {
     let mut bench = Bench::new();
     let address = bench.listen(|| Script::echo("server"));
     let release = occupy(&mut bench, "a");
-    let accepted =
-        (0..2 * WORKER_QUEUE_MAX).filter(|_| say(&mut bench, "quick").is_ok()).count();
+    let accepted = (0..2 * WORKER_QUEUE_MAX).filter(|_| say(&mut bench, "quick").is_ok()).count();
     assert_eq!(accepted, WORKER_QUEUE_MAX - 1, "the slow one counts too");
     let refused = say(&mut bench, "one too many").unwrap_err();
     assert_eq!(refused.to_string(), "1024 jobs wait for the thread \"a\" already");

@@ -138,7 +138,8 @@ fn four_hung_look_ups_hold_up_a_fifth_that_says_so_and_nobody_else() {
     look_up(&mut bench, "e", address.port(), "fifth");
     bench.later(Duration::from_secs(5));
     bench.turn();
-    let words = "no thread was free to look the name up: 4 other look-ups are hung, the oldest since 7.0 s";
+    let words =
+        "no thread was free to look the name up: 4 other look-ups are hung, the oldest since 7.0 s";
     let lost = format!("fifth: lost, cannot connect to e:{}: {words}", address.port());
     assert_eq!(bench.app().count(&lost), 1, "{:?}", bench.app().heard);
     let hung: Vec<_> = bench.io().look_ups().into_iter().map(|l| l.host).collect();

@@ -33,8 +33,7 @@ impl BlackHole {
         let first = TcpStream::connect(address).unwrap();
         first.set_nonblocking(true).unwrap();
         let more = (0..3).map(|_| mio::net::TcpStream::connect(address).unwrap());
-        let backlog =
-            std::iter::once(mio::net::TcpStream::from_std(first)).chain(more).collect();
+        let backlog = std::iter::once(mio::net::TcpStream::from_std(first)).chain(more).collect();
         Self { _listener: listener, _backlog: backlog }
     }
 }
@@ -74,7 +73,7 @@ fn addresses_that_refuse_cost_no_time() {
     resolve_to(&mut bench, &[71, 255, 72, 1]);
     let token = connect(&mut bench, good.port(), Script::new("client"));
     bench.until_heard("client: data welcome");
-    assert_eq!(bench.io().peer(token), Some(at(1, good.port()))));
+    assert_eq!(bench.io().peer(token), Some(at(1, good.port())));
     // What the failed ones left behind must not stick to the good one.
     let connection = bench.io().connection(token).unwrap();
     assert!(!connection.readable && !connection.announced);
@@ -108,13 +107,13 @@ fn one_dead_address_costs_250_ms_once_and_then_nothing() {
     assert_eq!((attempts(&mut bench), bench.heard().len()), (1, 0), "not before its time");
     bench.later(MOMENT);
     bench.until_heard("first: made");
-    assert_eq!(bench.io().peer(token), Some(at(1, port))));
+    assert_eq!(bench.io().peer(token), Some(at(1, port)));
     assert_eq!(attempts(&mut bench), 0, "the dead one is closed");
     bench.assert_idle();
     // The clock stands still from here on: the one that worked is the first.
     let token = connect(&mut bench, port, Script::new("second"));
     bench.until_heard("second: made");
-    assert_eq!(bench.io().peer(token), Some(at(1, port))));
+    assert_eq!(bench.io().peer(token), Some(at(1, port)));
     bench.until_quiet();
     assert_eq!((attempts(&mut bench), bench.io().look_ups().len()), (0, 0));
 }
@@ -136,7 +135,7 @@ fn the_first_address_goes_on_beside_the_second_and_may_still_win() {
     // There is room in the backlog again, and the kernel asks once more after a second.
     drop((slow.accept().unwrap(), first));
     bench.until_heard("client: made");
-    assert_eq!(bench.io().peer(token), Some(at(3, port))));
+    assert_eq!(bench.io().peer(token), Some(at(3, port)));
     assert_eq!(attempts(&mut bench), 0);
     bench.assert_idle();
 }
@@ -181,7 +180,8 @@ fn two_that_connect_at_once_make_one_connection() {
     resolve_to(&mut bench, &[2, 1]);
     // Both have connected before the loop hears of either.
     connect(&mut bench, port, Script::new("client"));
-    bench.until("the first has begun", |bench| attempts(bench) == 1 || !bench.app().made.is_empty());
+    bench
+        .until("the first has begun", |bench| attempts(bench) == 1 || !bench.app().made.is_empty());
     bench.later(ATTEMPT_DELAY);
     bench.advance();
     bench.until_heard("client: made");

@@ -463,7 +463,10 @@ fn a_job_that_panics_leaves_nothing_under_way_and_all_is_written_anew() {
         finished: Finished::InDoubt(panicked()),
     });
     assert_eq!(scene.status()["state"], "it panicked: index out of bounds");
-    assert_eq!((&scene.status()["rewriting"], &scene.status()["job"]), (&false.into(), &Value::Null));
+    assert_eq!(
+        (&scene.status()["rewriting"], &scene.status()["job"]),
+        (&false.into(), &Value::Null)
+    );
     scene.clock += RETRY_INTERVAL;
     scene.turn_until("it recovers", |scene| scene.status()["state"] == "ok");
     scene.hear(&mut client, "plum");
