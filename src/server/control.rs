@@ -4,6 +4,8 @@
 //! the start and the longest of them, from waking to falling asleep, in microseconds: for so long everybody
 //! else has waited, also while the system had the processor do something else. What the program made of it
 //! is beside it, the most processor time that a turn used; of one that a single event has brought it is not asked.
+//! `look_ups` lists the names whose look-up has no answer yet, and `journal` has the job that the journal's
+//! thread has not finished, each with the moment since when.
 //! Its file is readable and writable
 //! for its owner only, which is all the protection it has and needs. Called by the reactor.
 
