@@ -124,6 +124,28 @@ fn a_silent_name_server_holds_up_nobody_but_who_needs_it() {
     herd.stop("Solo");
 }
 
+#[test]
+fn a_known_address_is_used_while_the_name_server_is_silent() {
+    let Some(silent) = SilentNameServer::start().filter(|_| may_have_own_names()) else { return };
+    let upstream = Upstream::start_at(LIVING, "places.test", |talk| {
+        talk.request();
+        talk.answer(THREE);
+    });
+    let url = format!("https://places.test:{}", upstream.port);
+    let mut scene = Scene::unstarted(upstream, &[]);
+    scene.herd.arguments[1] = url;
+    with_names(&mut scene.herd, &silent.address(), &format!("{LIVING} places.test\n"));
+    scene.herd.start_one("Solo");
+    assert_eq!(scene.places("1 20"), THREE);
+    // From now on only the name server could know.
+    scene.herd.folder.write("hosts", "");
+    for radius in 2..6 {
+        assert_eq!(scene.places(&format!("{radius} 20")), THREE);
+    }
+    let hung = look_ups(&scene.herd, "Solo");
+    assert_eq!((hung.len(), &hung[0]["connections"]), (1, &0.into()), "{hung:?}");
+}
+
 /// Six neighbours.
 const STAR: Shape =
     &[("Solo", "A B C D E F"), ("A", ""), ("B", ""), ("C", ""), ("D", ""), ("E", ""), ("F", "")];

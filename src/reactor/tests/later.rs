@@ -2,6 +2,8 @@
 
 use std::sync::mpsc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::super::Refused;
 use super::super::limits::WORKER_QUEUE_MAX;
 use super::*;
@@ -197,6 +199,49 @@ fn a_job_that_panics_is_answered_with_its_words_and_the_thread_goes_on() {
     ];
     assert_eq!(bench.heard(), heard);
     assert_eq!(bench.io().threads.under_way(), 0);
+    bench.assert_idle();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_that_cannot_be_started_is_told_with_the_reason_and_tried_again() {
+    if is_child() {
+        return ask_without_memory();
+    }
+    let mut child = spawn_child(
+        "reactor::tests::later::a_thread_that_cannot_be_started_is_told_with_the_reason_and_tried_again",
+        ":",
+    );
+    let mut output = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    assert!(child.wait().unwrap().success(), "{output}");
+    assert!(output.contains("1 passed"), "{output}");
+}
+
+#[cfg(target_os = "linux")]
+/// In the child, which has no memory for another thread's stack.
+fn ask_without_memory() {
+    let mut bench = Bench::new();
+    let limit = getrlimit(Resource::As);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let present = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let present: u64 = present.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
+    setrlimit(Resource::As, Rlimit { current: Some(present + (256 << 10)), ..limit.clone() })
+        .unwrap();
+    let refused = say(&mut bench, "too early").unwrap_err();
+    let script = Box::new(Script::new("client"));
+    bench.io().connect_tcp("localhost", 9, ConnectOptions::default(), script);
+    bench.turn();
+    let heard = bench.heard();
+    setrlimit(Resource::As, limit).unwrap();
+    let words = "cannot start the thread \"a\": Resource temporarily unavailable";
+    assert!(refused.to_string().starts_with(words), "{refused}");
+    let words = "client: lost, cannot connect to localhost:9: the name cannot be looked up: \
+                 cannot start the thread \"look-up 1\": Resource temporarily unavailable";
+    assert!(heard.len() == 1 && heard[0].starts_with(words), "{heard:?}");
+    assert!(bench.io().look_ups().is_empty() && bench.io().threads.under_way() == 0);
+    say(&mut bench, "there is memory again").unwrap();
+    bench.until_heard("app: there is memory again");
     bench.assert_idle();
 }
 

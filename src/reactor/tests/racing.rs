@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::limits::ATTEMPT_DELAY;
 use super::super::slots::Kind;
+use super::super::tls::tests::identity;
 use super::*;
 
 /// Addresses of this machine, each by its last number. Nobody listens at them unless a test does.
@@ -203,4 +204,33 @@ fn a_stop_does_not_wait_for_attempts() {
     bench.io().stop();
     bench.until("the stop", |bench| bench.reactor.has_stopped());
     assert_eq!(bench.app().count("client: lost, aborted by this server"), 1);
+}
+
+#[test]
+fn an_address_that_breaks_the_handshake_is_the_last_to_be_tried_the_next_time() {
+    let (server, client) = identity();
+    let mut bench = Bench::new();
+    let options = ListenOptions { speech: Speech::Tls(server) };
+    let port = bench.listen_with(options, || Script::new("server")).port();
+    // It takes connections, and hangs up at the first word of TLS.
+    let broken = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    broken.set_nonblocking(true).unwrap();
+    resolve_to(&mut bench, &[2, 1]);
+    let dial = |bench: &mut Bench, name: &'static str| {
+        let options = ConnectOptions {
+            tls: Some(client.clone()),
+            tls_name: Some("localhost".to_owned()),
+            ..ConnectOptions::default()
+        };
+        let script = Box::new(Script::new(name));
+        bench.io().connect_tcp("many.example", port, options, script)
+    };
+    dial(&mut bench, "first");
+    bench.until("it is dialled", |_| broken.accept().is_ok());
+    bench
+        .until("its end", |bench| bench.heard().iter().any(|note| note.starts_with("first: lost")));
+    let token = dial(&mut bench, "second");
+    bench.until_heard("second: made");
+    assert_eq!(bench.io().peer(token), Some(at(1, port)));
+    bench.assert_idle();
 }
