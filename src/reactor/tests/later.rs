@@ -226,8 +226,7 @@ fn ask_without_memory() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let present = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
     let present: u64 = present.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
-    setrlimit(Resource::As, Rlimit { current: Some(present + (256 << 10)), ..limit.clone() })
-        .unwrap();
+    setrlimit(Resource::As, Rlimit { current: Some(present + (256 << 10)), ..limit }).unwrap();
     let refused = say(&mut bench, "too early").unwrap_err();
     let script = Box::new(Script::new("client"));
     bench.io().connect_tcp("localhost", 9, ConnectOptions::default(), script);
