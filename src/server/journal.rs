@@ -460,6 +460,8 @@ impl Journal {
 
     /// The journal's thread has made the new file, or could not.
     fn rewrite_opened(&mut self, made: Result<NewFile, String>, io: &mut Io<Server>) {
+        // One is made at a time: a second of that name would be the same file.
+        debug_assert!(matches!(self.rewrite, Some(Rewrite::Opening(_))));
         match made {
             Ok(NewFile { file, hold }) => {
                 self.hold = self.hold.take().or(hold);

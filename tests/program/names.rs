@@ -32,7 +32,7 @@ fn may_have_own_names() -> bool {
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, third, fourth] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 100 | third & 0x1f, fourth, NEXT.fetch_add(1, Ordering::Relaxed))
+    Ipv4Addr::new(127, 0x40 | third & 0x3f, fourth, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A name server that takes questions and never answers.
@@ -205,7 +205,7 @@ impl BlackHole {
 }
 
 /// The system sorts addresses as it likes, so one dead address is on either side of the living one.
-const DEAD: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 99)];
+const DEAD: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 99)];
 const LIVING: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 fn hosts(name: &str) -> String {
@@ -271,8 +271,8 @@ const SLOW_DISK: &str = "exec strace -D -f --seccomp-bpf -o /dev/null -e trace=f
 
 #[test]
 fn a_slow_disk_holds_up_no_look_up_and_is_told_of() {
-    let traced = Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "true"]).output();
-    if !traced.is_ok_and(|output| output.status.success()) {
+    let is_there = Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "true"]).output();
+    if !is_there.is_ok_and(|output| output.status.success()) {
         eprintln!("SKIPPED: strace, which makes a disk slow, cannot be used here");
         return;
     }

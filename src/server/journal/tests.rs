@@ -454,7 +454,8 @@ fn a_job_that_panics_leaves_nothing_under_way_and_all_is_written_anew() {
     let panicked = || "it panicked: index out of bounds".to_owned();
     // A new file cannot be made.
     let cx = scene.reactor.context();
-    cx.app.journal.as_mut().unwrap().begin_rewrite(cx.io);
+    cx.app.journal.as_mut().unwrap().rewrite = Some(Rewrite::Opening(cx.io.now()));
+    assert_eq!(scene.status()["job"]["what"], "making a new file");
     scene.tell(JournalEvent::Opened(Err(panicked())));
     assert_eq!(scene.status()["rewriting"], false);
     // It may have the journal's name, or not: neither file is to be believed.
