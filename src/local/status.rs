@@ -8,8 +8,11 @@ use super::process::{self, Noted};
 use super::ready::lack;
 use super::run_dir::PLACES;
 use super::stop;
-use super::talk::{self, Status};
+use super::talk::{self, LookUp, Status};
 use std::fmt::Write as _;
+
+/// A look-up that takes longer is worth a remark.
+const LOOK_UP_SECONDS: f64 = 1.0;
 
 /// The table, and whether all is well.
 pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
@@ -26,13 +29,8 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
         if let Some(lack) = lack(neighbours, &status) {
             _ = writeln!(lacks, "{name}: {lack}.");
         }
-        if let Some(trouble) = status.as_ref().ok().and_then(|status| status.log_trouble.as_ref()) {
-            _ = writeln!(remarks, "{name}: its log is not written: {trouble}.");
-        }
-        if let Some(trouble) =
-            status.as_ref().ok().and_then(|status| status.journal_trouble.as_ref())
-        {
-            _ = writeln!(remarks, "{name}: its journal is not kept: {trouble}.");
+        if let Ok(status) = &status {
+            remarks.push_str(&remarks_on(name, status));
         }
         if let Some(fullness) = status.as_ref().ok().and_then(fullness) {
             _ = writeln!(remarks, "{name}: {fullness}.");
@@ -66,6 +64,31 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
         _ = write!(text, "\n{lacks}{remarks}");
     }
     Ok((text, lacks.is_empty()))
+}
+
+/// What else there is to know of a server: what is wrong with its log and its journal, and what waits.
+fn remarks_on(name: &str, status: &Status) -> String {
+    let mut text = String::new();
+    if let Some(trouble) = &status.log_trouble {
+        _ = writeln!(text, "{name}: its log is not written: {trouble}.");
+    }
+    if let Some(trouble) = &status.journal_trouble {
+        _ = writeln!(text, "{name}: its journal is not safe on disk: {trouble}.");
+    }
+    for look_up in status.look_ups.iter().filter(|l| l.seconds >= LOOK_UP_SECONDS) {
+        let LookUp { name: host, since, seconds, is_running, connections } = look_up;
+        let what = if *is_running { "no answer" } else { "no free thread" };
+        let waiting = match connections {
+            0 => "nobody waits for it any more".to_owned(),
+            1 => "1 connection waits for it".to_owned(),
+            several => format!("{several} connections wait for it"),
+        };
+        _ = writeln!(
+            text,
+            "{name}: the look-up of {host} has had {what} since {since}, {seconds:.1} s; {waiting}."
+        );
+    }
+    text
 }
 
 /// One process as a row; `status` is what it said, if it did.
@@ -169,5 +192,43 @@ mod tests {
             row(PLACES, None, &this, Some(&status))[3..],
             ["running", "-", "-", "-", "-", "-"]
         );
+    }
+
+    #[test]
+    fn what_waits_is_told_with_its_time_once_it_takes_long() {
+        let look_up = |name: &str, seconds, is_running, connections| LookUp {
+            name: name.to_owned(),
+            since: "2026-01-02T03:04:05Z".to_owned(),
+            seconds,
+            is_running,
+            connections,
+        };
+        let status = Status {
+            log_trouble: Some("No space left on device".to_owned()),
+            journal_trouble: Some("a sync has not come back for 6.1 s".to_owned()),
+            look_ups: vec![
+                look_up("quick.test", 0.3, true, 1),
+                look_up("places.test", 7.25, true, 3),
+                look_up("given-up.test", 30.0, true, 0),
+                look_up("fifth.test", 2.0, false, 1),
+            ],
+            ..Status::default()
+        };
+        let since = "since 2026-01-02T03:04:05Z";
+        let lines = [
+            "A: its log is not written: No space left on device.".to_owned(),
+            "A: its journal is not safe on disk: a sync has not come back for 6.1 s.".to_owned(),
+            format!(
+                "A: the look-up of places.test has had no answer {since}, 7.2 s; 3 connections wait for it."
+            ),
+            format!(
+                "A: the look-up of given-up.test has had no answer {since}, 30.0 s; nobody waits for it any more."
+            ),
+            format!(
+                "A: the look-up of fifth.test has had no free thread {since}, 2.0 s; 1 connection waits for it."
+            ),
+        ];
+        assert_eq!(remarks_on("A", &status), lines.join("\n") + "\n");
+        assert_eq!(remarks_on("A", &Status::default()), "");
     }
 }

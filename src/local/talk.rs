@@ -22,7 +22,7 @@ const STATUS_MAX_BYTES: u64 = 1 << 20;
 const REPLY_MAX_BYTES: usize = 64 << 20;
 
 /// What a server says of itself over its control socket.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Status {
     /// Where it listens, when it says so.
     pub address: Option<String>,
@@ -42,8 +42,10 @@ pub struct Status {
     pub longest_turn_cpu_us: u64,
     /// Why its log is not written, while it is not.
     pub log_trouble: Option<String>,
-    /// Why its journal is not kept, while it is not.
+    /// What is wrong with its journal, while something is.
     pub journal_trouble: Option<String>,
+    /// Look-ups of names that have no answer yet.
+    pub look_ups: Vec<LookUp>,
     /// Its links, one for each neighbour.
     pub links: Vec<Link>,
 }
@@ -57,6 +59,21 @@ pub struct Link {
     pub state: String,
     /// Records that the neighbour has yet to be told.
     pub backlog: u64,
+}
+
+/// One look-up that has no answer yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LookUp {
+    /// The name.
+    pub name: String,
+    /// Since when there is no answer, for people.
+    pub since: String,
+    /// The same in seconds.
+    pub seconds: f64,
+    /// Whether a thread is at it; if not, it waits for a free one.
+    pub is_running: bool,
+    /// How many connections wait for it.
+    pub connections: u64,
 }
 
 /// Asks a server for its status.
@@ -99,7 +116,7 @@ fn parse_status(line: &str) -> Result<Status, String> {
     let text =
         |of: &Value, key: &str| of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     json.get("name").and_then(Value::as_str).ok_or_else(fault)?;
-    let links = json.get("links").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let list = |key: &str| json.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     Ok(Status {
         address: json.get("address").and_then(Value::as_str).map(str::to_owned),
         connections: number(&json, "connections"),
@@ -115,7 +132,17 @@ fn parse_status(line: &str) -> Result<Status, String> {
             .and_then(Value::as_str)
             .filter(|state| *state != "ok")
             .map(str::to_owned),
-        links: links
+        look_ups: list("look_ups")
+            .iter()
+            .map(|look_up| LookUp {
+                name: text(look_up, "what"),
+                since: text(look_up, "since"),
+                seconds: look_up.get("seconds").and_then(Value::as_f64).unwrap_or(0.0),
+                is_running: look_up.get("running").and_then(Value::as_bool).unwrap_or(false),
+                connections: number(look_up, "connections"),
+            })
+            .collect(),
+        links: list("links")
             .iter()
             .map(|link| Link {
                 name: text(link, "name"),
@@ -209,6 +236,18 @@ mod tests {
         let links: Vec<_> =
             status.links.iter().map(|l| (l.name.as_str(), l.state.as_str(), l.backlog)).collect();
         assert_eq!(links, [("Hamilton", "up", 0), ("Welsh", "dialling", 4)]);
+    }
+
+    #[test]
+    fn what_waits_is_read() {
+        let line = r#"{"name":"A","journal":{"state":"a sync has not come back for 6.1 s"},"look_ups":[
+            {"what":"places.test","since":"2026-01-02T03:04:05Z","seconds":7.5,"running":true,"connections":3}]}"#;
+        let status = parse_status(line).unwrap();
+        let slow = Some("a sync has not come back for 6.1 s");
+        assert_eq!(status.journal_trouble.as_deref(), slow);
+        let (name, since) = ("places.test".to_owned(), "2026-01-02T03:04:05Z".to_owned());
+        let look_up = LookUp { name, since, seconds: 7.5, is_running: true, connections: 3 };
+        assert_eq!(status.look_ups, [look_up]);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use super::{Peer, Reason};
 /// Where a connection is in its life. It only ever moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// The helper thread is asking for the name's addresses.
+    /// A thread is asking for the name's addresses, and none is known yet.
     LookingUp,
-    /// The kernel is connecting to one address.
+    /// The kernel is connecting to one or more addresses, each in an attempt of its own.
     Connecting,
     /// Accepted, and the first byte is to tell whether it speaks TLS.
     Undecided,
@@ -77,7 +77,7 @@ pub(super) enum Layer {
 /// One connection. Ten thousand idle ones should cost little, so what few of them have is boxed.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(super) struct Connection {
-    /// `None` while the name is being looked up and between two addresses.
+    /// `None` until one of the dial's attempts has connected.
     pub stream: Option<Stream>,
     pub peer: Kept,
     pub phase: Phase,
@@ -187,9 +187,9 @@ impl Connection {
     pub fn wants_reading(&self) -> bool {
         let held_back = self.paused || (self.choked && !self.producer);
         match self.phase {
-            Phase::LookingUp | Phase::Ended => false,
+            Phase::LookingUp | Phase::Connecting | Phase::Ended => false,
             Phase::Undecided | Phase::Open => !held_back,
-            Phase::Connecting | Phase::Handshaking | Phase::Losing | Phase::Lingering => true,
+            Phase::Handshaking | Phase::Losing | Phase::Lingering => true,
         }
     }
 

@@ -76,7 +76,8 @@ impl<A: Application> Reactor<A> {
 
     /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a
     /// connection with a protocol loses its slot, so that no event of this turn can meet a stranger in it.
-    /// (Listeners that a stop closes and sockets that got no protocol go at once: the generation tells.)
+    /// (Listeners that a stop closes, attempts to connect and sockets that got no protocol go at once: the
+    /// generation tells.)
     pub(super) fn sweep(&mut self) {
         self.pace.begin_step(self.io.ended.len());
         for _ in 0..self.io.ended.len() {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, UnixListener};
@@ -18,11 +19,12 @@ use super::accept::{Listener, ListenerSocket};
 use super::addresses::Addresses;
 use super::connection::{Connection, Phase};
 use super::descriptors;
-use super::helper::{Helper, Returned};
 use super::limits::Limits;
+use super::look_up::{Answer, LookUps, ask_the_system};
 use super::options::tune_listener;
 use super::signals::Signals;
 use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
+use super::threads::{Refused, Threads};
 use super::timers::{DelayedCall, Timers};
 use super::transport::Spare;
 use super::warnings::Warnings;
@@ -56,7 +58,10 @@ pub struct Io<A: Application> {
     pub(super) now: Instant,
     pub(super) wall: SystemTime,
     pub(super) timers: Timers<Due<A::Event>>,
-    pub(super) helper: Helper<A::Event>,
+    pub(super) threads: Threads<A::Event>,
+    pub(super) look_ups: LookUps,
+    /// What looks a name up. Runs on the threads of the pool.
+    pub(super) resolver: Arc<dyn Fn(&str) -> Answer + Send + Sync>,
     pub(super) signals: Option<Signals>,
     pub(super) stats: Stats,
     pub(super) stopping: Stopping,
@@ -73,7 +78,7 @@ pub struct Io<A: Application> {
     pub(super) births: VecDeque<(Token, Handler<A>, Birth)>,
     /// A signal has come.
     pub(super) signalled: bool,
-    /// The helper thread has results.
+    /// Some thread has results.
     pub(super) woken: bool,
     /// Events that handlers sent each other.
     pub(super) posted: VecDeque<(Target, A::Event)>,
@@ -97,7 +102,7 @@ pub struct Io<A: Application> {
 impl<A: Application> Io<A> {
     pub(super) fn new(limits: Limits) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let helper = Helper::new(Waker::new(poll.registry(), WAKER)?);
+        let threads = Threads::new(Waker::new(poll.registry(), WAKER)?);
         Ok(Self {
             poll,
             sockets: Slab::new(),
@@ -105,7 +110,9 @@ impl<A: Application> Io<A> {
             now: Instant::now(),
             wall: SystemTime::now(),
             timers: Timers::default(),
-            helper,
+            threads,
+            look_ups: LookUps::default(),
+            resolver: Arc::new(ask_the_system),
             signals: None,
             stats: Stats::default(),
             stopping: Stopping::No,
@@ -254,15 +261,18 @@ impl<A: Application> Io<A> {
         self.posted.push_back((target.into(), event));
     }
 
-    /// Runs `job` on the helper thread and delivers what it returns. `false`: too much waits there
-    /// already, and the job is dropped.
-    pub fn defer_to_thread(
+    /// Runs `job` on the worker thread called `thread`, which is begun with its first job and does its jobs in
+    /// order; workers of other names do not wait for it. What `then` makes of the job's result is delivered to
+    /// `target`: also when the job panicked, with the words of its panic. The error says why the job was not
+    /// taken; it has been dropped.
+    pub fn defer_to_thread<R: Send + 'static>(
         &mut self,
+        thread: &'static str,
         target: impl Into<Target>,
-        job: impl FnOnce() -> A::Event + Send + 'static,
-    ) -> bool {
-        let target = target.into();
-        self.helper.defer(Box::new(move || Returned::Event(target, job())))
+        job: impl FnOnce() -> R + Send + 'static,
+        then: impl FnOnce(Result<R, String>) -> A::Event + Send + 'static,
+    ) -> Result<(), Refused> {
+        self.threads.defer(thread, target.into(), job, then)
     }
 
     /// Listens on `address` (port 0: the system chooses one). The error is the system's, or that a stop

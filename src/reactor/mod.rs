@@ -176,7 +176,7 @@
 //! | `pauseProducing`, `resumeProducing` | [`Io::pause_producing`], [`Io::resume_producing`] |
 //! | `registerProducer` | [`Io::register_producer`] |
 //! | `TLSMemoryBIOProtocol` | a layer of the transport (`tls.rs`) |
-//! | `deferToThread` | [`Io::defer_to_thread`]: one helper thread, results come back as events |
+//! | `deferToThread` | [`Io::defer_to_thread`]: worker threads by name, results come back as events |
 //! | `Deferred` | an event to whoever asked ([`Io::post`]), dropped when the asker is gone |
 //! | `addSystemEventTrigger` | [`Application::signal_received`], [`Io::stop`] |
 //!
@@ -186,21 +186,22 @@
 //! (what a handler may ask for), `slots.rs` and `queues.rs` (where it is written down), `calling.rs` (how a
 //! handler is called), `connection.rs` and `transport.rs` (one connection), `limits.rs`, `pace.rs` and `watch.rs`
 //! (what is bounded, and what becomes of those who are past it), then as you like: `accept.rs`, `addresses.rs`,
-//! `connect.rs`, `descriptors.rs`, `length.rs`, `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`,
-//! `tls.rs`, `token.rs`.
+//! `connect.rs`, `attempts.rs` and `look_up.rs` (making a connection), `threads.rs`, `descriptors.rs`, `length.rs`,
+//! `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `signals.rs`, `tls.rs`, `token.rs`.
 
 mod accept;
 mod addresses;
+mod attempts;
 mod calling;
 mod connect;
 mod connection;
 pub mod descriptors;
 mod flow;
 mod flush;
-mod helper;
 mod io;
 mod length;
 pub mod limits;
+mod look_up;
 pub mod options;
 mod pace;
 mod peer;
@@ -210,6 +211,7 @@ mod serve;
 mod signals;
 mod slots;
 mod stopping;
+mod threads;
 mod timers;
 mod tls;
 mod token;
@@ -226,9 +228,11 @@ pub use addresses::Network;
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats};
 pub use limits::Limits;
+pub use look_up::LookUp;
 pub use peer::Peer;
 pub use protocol::{Application, Ctx, Factory, Protocol, Reason, Signal};
 pub use slots::Target;
+pub use threads::Refused;
 pub use timers::DelayedCall;
 pub use tls::{Credentials, TlsClient, TlsServer, certificates_in_pem};
 pub use token::Token;

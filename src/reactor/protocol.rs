@@ -11,7 +11,7 @@ use super::{Io, Peer, Token};
 
 /// The one value that all handlers of a reactor share: Twisted's `self.factory`, with a few callbacks.
 pub trait Application: Sized + 'static {
-    /// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
+    /// What handlers post to each other, what delayed calls deliver, what threads send back.
     type Event: Send + 'static;
 
     /// An event for the application itself has arrived.

@@ -6,6 +6,7 @@
 use slab::Slab;
 
 use super::accept::Listener;
+use super::connect::Attempt;
 use super::connection::Connection;
 use super::{Factory, Protocol, Token};
 
@@ -58,6 +59,8 @@ pub(super) struct Socket {
 pub(super) enum Kind {
     Listener(Listener),
     Connection(Connection),
+    /// One address that a dial is connecting to.
+    Attempt(Attempt),
 }
 
 /// What is born during a callback and moves in when it has returned.

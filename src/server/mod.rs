@@ -39,7 +39,7 @@ use replies::Reply;
 /// How often clients whose time is over are looked for.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
+/// What handlers post to each other, what delayed calls deliver, what threads send back.
 #[derive(Debug)]
 pub enum Event {
     /// To a client: its turn has come again, for what was read and not answered yet.

@@ -19,6 +19,7 @@ mod links;
 mod listening;
 mod load;
 mod logs;
+mod names;
 mod places;
 mod pool;
 mod proof;

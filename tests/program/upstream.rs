@@ -5,7 +5,7 @@
 //! asked of it. A [`Scene`] is one server of a herd of one, and its upstream.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
@@ -135,14 +135,27 @@ impl Upstream {
     /// Speaks HTTPS as `localhost`; `script` is run for each connection on a thread of its own, and the
     /// connection is closed in order when it returns.
     pub fn start(script: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
-        let identity = Identity::new("localhost");
+        Self::start_at(Ipv4Addr::LOCALHOST, "localhost", script)
+    }
+
+    /// The same at another address of this machine, and under another name.
+    pub fn start_at(
+        ip: Ipv4Addr,
+        name: &str,
+        script: impl Fn(&mut Talk) + Send + Sync + 'static,
+    ) -> Self {
+        let identity = Identity::new(name);
         let pem = identity.pem.clone();
-        Self { pem, ..Self::start_raw(move |wire| wire.speak(&identity, &script)) }
+        Self { pem, ..Self::start_raw_at(ip, move |wire| wire.speak(&identity, &script)) }
     }
 
     /// The same without TLS: `script` has the bare stream.
     pub fn start_raw(script: impl Fn(Wire) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_raw_at(Ipv4Addr::LOCALHOST, script)
+    }
+
+    fn start_raw_at(ip: Ipv4Addr, script: impl Fn(Wire) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, script) = (Arc::<Mutex<Seen>>::default(), Arc::new(script));
         let noted = Arc::clone(&seen);

@@ -56,7 +56,7 @@ pub(super) struct Opened {
 
 /// A file and the writer that fills it.
 pub(super) struct JournalFile {
-    /// Shared with the helper thread while that syncs it.
+    /// Shared with the journal's thread while that syncs it.
     file: Arc<File>,
     writer: Writer,
     /// A write has failed, and a part of it may stand at the end.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::hold::Hold;
 use super::trouble::Trouble;
-use super::{Journal, JournalEvent};
+use super::{JOURNAL_THREAD, Journal, JournalEvent};
 use crate::reactor::{Io, Target};
 use crate::server::{Event, Server};
 
@@ -35,14 +35,22 @@ impl Journal {
             return self.look_later(io);
         };
         let (path, file) = (self.path.clone(), file.handle());
-        let is_begun = io.defer_to_thread(Target::Application, move || {
-            let gone = is_gone(&path, &file);
+        let looked_for = Arc::clone(&file);
+        let job = move || {
+            let gone = is_gone(&path, &looked_for);
             if gone {
                 make_way(&path);
             }
-            Event::Journal(JournalEvent::Looked { file, gone })
+            gone
+        };
+        // A look that panicked has found nothing out.
+        let begun = io.defer_to_thread(JOURNAL_THREAD, Target::Application, job, move |gone| {
+            Event::Journal(JournalEvent::Looked { file, gone: gone.unwrap_or(false) })
         });
-        self.look_is_due = is_begun;
+        match begun {
+            Ok(()) => self.look_is_due = true,
+            Err(_) => self.look_later(io),
+        }
     }
 
     /// The thread has looked for `file`.

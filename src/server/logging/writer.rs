@@ -2,7 +2,7 @@
 //!
 //! Owns which lines are lost because the file could not be written or had no room, and looks each second
 //! whether the file still has its name. It knows neither the loop nor what a line says. It does nothing
-//! else, so a slow disk holds up neither the loop nor a name look-up on the helper thread. Called by
+//! else, so a slow disk holds up neither the loop nor the journal's thread. Called by
 //! `Log`, through a channel.
 
 use std::fmt;
