@@ -13,10 +13,10 @@ use super::support::{ALONE, Herd, PAIR, eventually, herd};
 const DISK_BYTES: u64 = 64 << 10;
 
 /// A file system with little room, where this may be made; unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    fn mount(herd: &Herd, bytes: u64) -> Option<Self> {
+    pub fn mount(herd: &Herd, bytes: u64) -> Option<Self> {
         let path = herd.folder.path("journal");
         fs::create_dir_all(&path).unwrap();
         let mounted = Command::new("mount")

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use super::journal_faults::SmallDisk;
 use super::support::{
     ALONE, Client, DEADLINE, HERD, Herd, PAIR, Process, control, eventually, herd as run_herd,
 };
@@ -511,4 +512,38 @@ fn no_client_makes_the_log_longer_than_what_it_sends_at_warn() {
     let grown = log_bytes(&herd) - before;
     assert!(grown <= sent + ALLOWANCE, "{grown} bytes for {sent} on 600 connections");
     herd.wait_for_log("Solo", " more warnings about what others sent are left out");
+}
+
+#[test]
+fn a_log_leaves_the_last_of_a_disk_to_the_journal() {
+    const DISK_BYTES: u64 = 20 << 20;
+    let mut herd = Herd::new(ALONE);
+    let Some(disk) = SmallDisk::mount(&herd, DISK_BYTES) else { return };
+    // What the disk has left, by the system's own word.
+    let free = || {
+        let disk = rustix::fs::statvfs(&disk.0).unwrap();
+        disk.f_bavail * disk.f_frsize
+    };
+    let folder = disk.0.display().to_string();
+    herd.arguments.extend(["--log-level", "info", "--journal", &folder].map(str::to_owned));
+    std::os::unix::fs::symlink(&disk.0, herd.folder.path("logs")).unwrap();
+    herd.start_all();
+    let trouble = || herd.status("Solo")["log_trouble"].clone();
+    let mut client = herd.connect("Solo");
+    let line = format!("{}\n", "x".repeat(500));
+    eventually("the log has no more room", || {
+        client.send(line.repeat(1000));
+        (0..1000).for_each(|_| drop(client.line()));
+        trouble().as_str()?.contains("left to the journal").then_some(())
+    });
+    let reserve = DISK_BYTES / 20;
+    assert!(free() >= reserve - 64 * 1024, "{} bytes are left of {reserve}", free());
+    assert!(herd.say("Solo", KIWI).starts_with("AT Solo "));
+    assert_eq!(herd.status("Solo")["journal"]["state"], "ok");
+    // Room: what was dropped is counted.
+    let file = disk.0.join("Solo.log");
+    fs::remove_file(&file).unwrap();
+    herd.wait_for_log("Solo", " lines are missing here: the log was too slow or full\n");
+    eventually("the trouble is over", || trouble().is_null().then_some(()));
+    herd.kill("Solo");
 }

@@ -159,7 +159,10 @@ while data := s.recv(4096): sys.stdout.buffer.write(data)
     let text = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].ends_with(" one +1+1 1") && lines[1].ends_with(" two +1+1 1"), "{lines:?}");
+    for (line, client) in lines.iter().zip(["one", "two"]) {
+        let end = format!(" {client} +1+1 1");
+        assert!(line.starts_with("AT Solo +") && line.ends_with(&end), "{lines:?}");
+    }
 }
 
 /// A program on a terminal of its own, or on pipes: what is typed, and what it shows.
