@@ -231,6 +231,7 @@ fn recall(reactor: &mut Reactor<Server>, kept: &KeptOptions) -> Result<(), Failu
     }
     if let Some(folder) = &kept.journal {
         cx.app.journal = Some(Journal::open(folder, kept.sync, &mut cx.app.herd)?);
+        cx.app.warn_of_strangers();
         // The first turn comes at once and finishes the opening: what was torn is cut off.
         cx.io.post(Target::Application, Event::PumpAgain);
     }

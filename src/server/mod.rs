@@ -171,6 +171,13 @@ impl Server {
         }
     }
 
+    /// Warns of servers that records name and the topology lacks; to be called when some were taken in.
+    pub fn warn_of_strangers(&mut self) {
+        while let Some(stranger) = self.herd.next_stranger() {
+            log::warn!("{stranger}");
+        }
+    }
+
     /// Forgets clients whose time is over, and arranges to be called again. To be called once at the
     /// start, before a journal is replayed, where clients are to be forgotten at all.
     pub fn forget(&mut self, io: &mut Io<Self>) {

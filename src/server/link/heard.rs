@@ -58,6 +58,7 @@ impl Heard {
                 }
             }
         }
+        cx.app.warn_of_strangers();
     }
 }
 
