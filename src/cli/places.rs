@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
-use super::options::{LogOptions, address, nothing_left, path};
+use super::options::{LogOptions, addresses, nothing_left, path};
 use super::{Failure, show};
 use crate::server::control;
 use crate::server::stand_in::https::StandIn;
@@ -33,7 +33,8 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
         return show(HELP);
     }
     let listen: Option<String> = arguments.opt_value_from_str("--listen")?;
-    let listen = address(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;
+    let listen = addresses(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;
+    let [listen, ..] = listen[..] else { return Err(Failure::Usage("--listen: no address".into())) };
     let ca_out = path(&mut arguments, "--ca-out")?.unwrap_or_else(|| PathBuf::from(CA_OUT));
     let log = LogOptions::take(&mut arguments)?;
     let control = path(&mut arguments, "--control")?;

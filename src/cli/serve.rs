@@ -1,22 +1,26 @@
 //! `herd serve`: one server of the herd, from flags to a running loop.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pico_args::Arguments;
 
+use super::files::FileOptions;
 use super::kept::KeptOptions;
-use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
-use super::trust::TrustOptions;
+use super::options::{LogOptions, nothing_left, path};
 use super::{Failure, bounds, show};
 use crate::herd::Herd;
-use crate::reactor::{Limits, ListenOptions, Reactor, Target, TlsClient, descriptors};
+use crate::reactor::{Limits, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;
-use crate::server::client::Clients;
+use crate::server::doors::{Doors, Purpose};
 use crate::server::journal::Journal;
 use crate::server::link::Links;
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
 use crate::server::places::{self, Places, QUESTION_TIMEOUT};
+use crate::server::reload::{Reload, room_apart};
+use crate::server::trust::Trust;
 use crate::server::{Event, Server, control, random, unix_nanos};
 use crate::wire::http::request::Url;
 
@@ -24,8 +28,8 @@ const HELP: &str = "\
 herd serve NAME [options]
 
 Runs the server NAME of a topology. It answers IAMAT and WHATSAT, tells its neighbours what it
-hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGHUP opens
-its log anew.
+hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGHUP reads
+the topology and the keys anew and opens its log anew.
 
   --topology FILE         who talks with whom (default topology.txt)
   --keys DIR              the keys of this server, or of all (`herd keys DIR` makes them): links are
@@ -33,6 +37,7 @@ its log anew.
                           and must stay on this machine
   --clients any|tls       whether clients may speak plain text too (default any; tls needs --keys)
   --listen ADDR           listen here instead of at the address that the topology gives
+  --listen-links ADDR     listen here for links instead of at the address behind links= in the topology
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
   --upstream NAME         google (default), google-new, overpass or tweets
@@ -55,9 +60,7 @@ const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 /// What the command line asks for, checked word by word but not yet against the world.
 struct Options {
     name: String,
-    topology: PathBuf,
-    trust: TrustOptions,
-    listen: Option<String>,
+    files: FileOptions,
     upstream: Upstream,
     url: Option<String>,
     ca: Option<PathBuf>,
@@ -93,9 +96,7 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
 
 impl Options {
     fn read(mut arguments: Arguments) -> Result<Self, Failure> {
-        let topology = path(&mut arguments, "--topology")?;
-        let trust = TrustOptions::take(&mut arguments)?;
-        let listen = arguments.opt_value_from_str("--listen")?;
+        let files = FileOptions::take(&mut arguments)?;
         let upstream = arguments.opt_value_from_fn("--upstream", Upstream::parse)?;
         let url = arguments.opt_value_from_str("--places")?;
         let ca = path(&mut arguments, "--places-ca")?;
@@ -120,9 +121,7 @@ impl Options {
         };
         Ok(Self {
             name,
-            trust,
-            topology: topology.unwrap_or_else(|| PathBuf::from(TOPOLOGY)),
-            listen,
+            files,
             upstream: upstream.unwrap_or(Upstream::Google),
             url,
             ca,
@@ -139,32 +138,24 @@ impl Options {
 
 fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     descriptors::prepare(options.limits.connections);
-    let topology = topology(&options.topology)?;
-    let me = topology.by_name(options.name.as_bytes()).ok_or_else(|| {
-        let names: Vec<&str> = topology.ids().map(|id| topology.name(id)).collect();
-        Failure::Usage(format!(
-            "no server {:?} in the topology; there are {}",
-            options.name,
-            names.join(", ")
-        ))
-    })?;
-    let listen = match (&options.listen, topology.server(me)) {
-        (Some(text), _) => address(text).map_err(Failure::Usage)?,
-        (None, Some(entry)) => address(&entry.address())?,
-        (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
-    };
-    let believed = options.trust.read(&topology, me, listen)?;
+    let name = options.name.clone();
+    let mut files = options.files.read(&name)?;
+    for warning in &files.warnings {
+        // Where this cannot be written, the work still can be done.
+        let _ = writeln!(io::stderr(), "{warning}");
+    }
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
     let question = (places.upstream, places.url.host_field());
-    let log = options.log.start(&options.name)?;
+    let log = options.log.start(&name)?;
 
     let max_connections = options.limits.connections;
-    let name = options.name;
-    let herd = Herd::new(topology, me, random().max(1), options.kept.settings());
+    let trust = std::mem::replace(&mut files.believed.trust, Trust::Addresses(BTreeMap::new()));
+    let settings = options.kept.settings();
+    let herd = Herd::new(files.topology.clone(), files.me, random().max(1), settings);
     let neighbours = herd.neighbours().count();
     let app = Server {
-        links: Links::new(&herd, believed.trust),
+        links: Links::new(&herd, trust),
         herd,
         places: Places::new(places),
         journal: None,
@@ -174,28 +165,29 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         bounds: options.bounds,
         answers: Vec::new(),
         held_bytes: 0,
-        expiry: believed.expiry,
+        expiry: files.believed.expiry.take(),
+        reload: None,
     };
     let mut reactor = Reactor::with_limits(app, options.limits)
         .map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
-    let speech = ListenOptions { speech: believed.speech };
-    let listener = reactor.io().listen_tcp(listen, speech, Box::new(Clients));
-    let listener = listener.map_err(|e| {
-        format!(
-            "{name} cannot listen on {listen}: {e} (is it running already? see scripts/herd status)"
-        )
+    let mut doors = Doors::default();
+    doors.change(&files.doors(), reactor.io()).map_err(|why| {
+        format!("{name} {why} (is it running already? see scripts/herd status)")
     })?;
     if let Some(path) = &options.control {
         control::listen(&mut reactor, path)?;
     }
     reactor.io().catch_signals().map_err(|e| format!("cannot catch signals: {e}"))?;
-    let address = reactor.io().local_address(listener).unwrap_or(listen);
+    let [address, links] =
+        [Purpose::Clients, Purpose::Links].map(|purpose| doors.in_words(purpose, reactor.io()));
+    let links = if links.is_empty() { links } else { format!(" (links on {links})") };
+    reactor.app().reload = Some(Reload::new(options.files.reader(&name), doors));
     let (upstream, host) = question;
     log::info!(
-        "{name} starts on {address} with {neighbours} neighbours; places: {upstream} at {host}"
+        "{name} starts on {address}{links} with {neighbours} neighbours; places: {upstream} at {host}"
     );
-    log::info!("{}", options.trust.words());
+    log::info!("{}", options.files.words());
     if without_key {
         log::warn!(
             "places: no key is given ({KEY_ENVIRONMENT} or --places-key-file); {upstream} may refuse"
@@ -213,7 +205,8 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
 
 /// Accepting is to pause before the process is out of descriptors. Everything that stays open is open.
 fn tell_of_room(reactor: &mut Reactor<Server>, max_connections: usize) {
-    let room = reactor.io().fit_to_descriptors();
+    let apart = room_apart(&reactor.app().herd);
+    let room = reactor.io().fit_to_descriptors(apart);
     if room < max_connections {
         log::info!(
             "there is room for {room} connections and not for --max-connections {max_connections}: this \

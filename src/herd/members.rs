@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::Herd;
 use super::links::{Neighbour, NeighbourId};
-use super::topology::{Endpoint, ServerId, Topology};
+use super::topology::{Endpoint, ServerEntry, ServerId, Topology};
 
 /// How many neighbours of different names a server may have between its start and its end. Each costs a
 /// few hundred bytes, and one that has gone is kept. A herd that changed its neighbours every day would
@@ -61,13 +61,8 @@ impl Herd {
         topology: Topology,
         me: ServerId,
     ) -> Result<Vec<NeighbourChange>, TooManyNeighbours> {
-        let entries: Vec<_> =
-            topology.neighbours(me).iter().filter_map(|&id| topology.server(id)).collect();
-        let is_new = |name: &str| !self.neighbours.iter().any(|it| it.is_named(name.as_bytes()));
-        let new = entries.iter().filter(|entry| is_new(&entry.name)).count();
-        if self.neighbours.len() + new > NEIGHBOURS_EVER_MAX {
-            return Err(TooManyNeighbours);
-        }
+        self.check_topology(&topology, me)?;
+        let entries: Vec<_> = neighbours(&topology, me).collect();
         let mut changes = Vec::new();
         for (neighbour, id) in self.neighbours.iter_mut().zip((0..).map(NeighbourId)) {
             if neighbour.is_present && !entries.iter().any(|it| it.name == neighbour.entry.name) {
@@ -98,9 +93,29 @@ impl Herd {
         Ok(changes)
     }
 
+    /// Whether another topology can be taken in place of the present one.
+    ///
+    /// # Errors
+    /// [`TooManyNeighbours`]
+    pub fn check_topology(
+        &self,
+        topology: &Topology,
+        me: ServerId,
+    ) -> Result<(), TooManyNeighbours> {
+        let is_new = |name: &str| !self.neighbours.iter().any(|it| it.is_named(name.as_bytes()));
+        let new = neighbours(topology, me).filter(|entry| is_new(&entry.name)).count();
+        let fits = self.neighbours.len() + new <= NEIGHBOURS_EVER_MAX;
+        if fits { Ok(()) } else { Err(TooManyNeighbours) }
+    }
+
+    /// The name of a neighbour, also of one that the topology has no more.
+    pub fn neighbour_name(&self, id: NeighbourId) -> &str {
+        self.neighbours.get(id.index()).map_or("", |neighbour| &neighbour.entry.name)
+    }
+
     /// Where a neighbour is dialled; `None` when the topology has it no more.
     pub fn dialled_at(&self, id: NeighbourId) -> Option<Endpoint> {
-        self.neighbour_server(id).map(super::topology::ServerEntry::dialled)
+        self.neighbour_server(id).map(ServerEntry::dialled)
     }
 
     /// A server that a record names and the topology lacks, for a warning: each name once, until
@@ -108,6 +123,10 @@ impl Herd {
     pub fn next_stranger(&mut self) -> Option<Stranger> {
         self.strangers.untold.pop()
     }
+}
+
+fn neighbours(topology: &Topology, me: ServerId) -> impl Iterator<Item = &ServerEntry> {
+    topology.neighbours(me).iter().filter_map(|&id| topology.server(id))
 }
 
 /// A warning that a record names a server which the topology lacks.

@@ -5,6 +5,7 @@
 
 use super::connect::Dial;
 use super::peer::Kept;
+use super::probation::Standing;
 use super::timers::DelayedCall;
 use super::tls::{TLS_HANDSHAKE, TlsServer, TlsSession};
 use super::transport::{Flushed, Output, Received, Spare, Stream, receive};
@@ -84,6 +85,8 @@ pub(super) struct Connection {
     pub owed: u32,
     /// A listener of ours accepted it, so an orderly stop waits for it.
     pub accepted: bool,
+    /// Whose room it takes, if it was accepted.
+    pub standing: Standing,
     /// The kernel may have more to read. Kept here because its edge comes only once.
     pub readable: bool,
     /// The kernel may take more output.
@@ -119,6 +122,7 @@ impl Connection {
             idle: None,
             owed: 0,
             accepted: false,
+            standing: Standing::Counted,
             readable: false,
             writable: true,
             announced: false,

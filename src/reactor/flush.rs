@@ -89,8 +89,8 @@ impl<A: Application> Reactor<A> {
             // Closing takes the descriptor out of the kernel's list too.
             connection.stream = None;
             if connection.accepted {
-                self.io.addresses.leave(connection.peer.get());
-                self.io.stats.accepted = self.io.stats.accepted.saturating_sub(1);
+                let (standing, peer) = (connection.standing, connection.peer.get());
+                self.io.free_place(token, standing, peer);
             }
             // Births of this very turn may be for this slot.
             self.settle_births();

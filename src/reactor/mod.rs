@@ -139,7 +139,7 @@
 //! (what a handler may ask for), `slots.rs` and `queues.rs` (where it is written down), `calling.rs` (how a
 //! handler is called), `connection.rs` and `transport.rs` (one connection), `limits.rs`, `pace.rs` and `watch.rs`
 //! (what is bounded, and what becomes of those who are past it), then as you like: `accept.rs`, `addresses.rs`,
-//! `connect.rs`, `descriptors.rs`, `length.rs`, `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`,
+//! `connect.rs`, `descriptors.rs`, `length.rs`, `options.rs`, `peer.rs`, `probation.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`,
 //! `tls.rs`, `token.rs`.
 
 mod accept;
@@ -157,6 +157,7 @@ pub mod limits;
 pub mod options;
 mod pace;
 mod peer;
+mod probation;
 mod protocol;
 mod queues;
 mod serve;

@@ -109,6 +109,9 @@ pub enum Reason {
     Tls(String),
     /// Some time limit of the reactor ran out; the words say which.
     TimedOut(&'static str),
+    /// There was no room for it, and it has not proven to have room of its own
+    /// ([`Io::is_on_probation`]).
+    NoRoom(&'static str),
     /// It was past one of the bounds that the reactor was given ([`Limits`](super::Limits)); the words say
     /// which.
     Bound(String),
@@ -121,7 +124,7 @@ impl fmt::Display for Reason {
             Self::Aborted => f.write_str("aborted by this server"),
             Self::ConnectFailed { to, why } => write!(f, "cannot connect to {to}: {why}"),
             Self::Broken(why) | Self::Tls(why) | Self::Bound(why) => f.write_str(why),
-            Self::TimedOut(what) => f.write_str(what),
+            Self::TimedOut(what) | Self::NoRoom(what) => f.write_str(what),
         }
     }
 }

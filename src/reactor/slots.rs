@@ -41,6 +41,8 @@ pub(super) enum Due<E> {
     },
     /// The peer may have been silent for too long.
     LookAtSilence(Token),
+    /// A connection on probation has had its time.
+    ProofOver(Token),
     /// Accepting was paused and may try again.
     AcceptAgain(Token),
     /// The orderly stop has taken too long.

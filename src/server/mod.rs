@@ -4,17 +4,19 @@
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
-//! (neighbours), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
+//! (neighbours), [`reload`] and [`doors`] (what changes while it runs), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
 //! socket), [`logging`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
 
 pub mod bounds;
 pub mod client;
 pub mod control;
+pub mod doors;
 pub mod expiry;
 pub mod journal;
 pub mod link;
 pub mod logging;
 pub mod places;
+pub mod reload;
 pub mod replies;
 pub mod stand_in;
 pub mod trust;
@@ -32,6 +34,7 @@ use journal::{Journal, JournalEvent};
 use link::Links;
 use logging::{Log, LogEvent};
 use places::{Fetch, Places};
+use reload::Reload;
 use replies::Reply;
 
 /// How often clients whose time is over are looked for.
@@ -75,6 +78,8 @@ pub enum Event {
     Journal(JournalEvent),
     /// To the application: some clients may have to be forgotten.
     Forget,
+    /// To the application: the topology and the keys have been read anew.
+    FilesRead(Box<reload::Read>),
 }
 
 impl From<LogEvent> for Event {
@@ -108,6 +113,8 @@ pub struct Server {
     pub held_bytes: usize,
     /// The end of its certificate, if it has one.
     pub expiry: Option<Expiry>,
+    /// How its files are read anew, and the ports that they have opened.
+    pub reload: Option<Reload>,
 }
 
 impl Application for Server {
@@ -126,6 +133,7 @@ impl Application for Server {
                 }
             }
             Event::Forget => self.forget(io),
+            Event::FilesRead(read) => self.files_read(*read, io),
             // The first has done its work by waking the loop; the others are for connections only.
             Event::PumpAgain
             | Event::GoOn
@@ -154,7 +162,10 @@ impl Application for Server {
 
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
         match signal {
-            Signal::Hangup => self.log.reopen(),
+            Signal::Hangup => {
+                self.log.reopen();
+                self.reload(io);
+            }
             Signal::Terminate | Signal::Interrupt => {
                 log::info!("stopping: {signal:?} received");
                 io.stop();
@@ -221,7 +232,7 @@ pub(crate) fn alone() -> Server {
         question_timeout: places::QUESTION_TIMEOUT,
     };
     Server {
-        links: Links::new(&herd, Trust::Addresses(Vec::new())),
+        links: Links::new(&herd, Trust::Addresses(std::collections::BTreeMap::new())),
         herd,
         places: Places::new(places),
         journal: None,
@@ -232,5 +243,6 @@ pub(crate) fn alone() -> Server {
         answers: Vec::new(),
         held_bytes: 0,
         expiry: None,
+        reload: None,
     }
 }

@@ -100,7 +100,7 @@ impl StandIn {
         let failed = |e: std::io::Error| format!("cannot listen on {listen}: {e}");
         let app = Self { gazetteer, log, address: listen, started: 0, requests: 0 };
         let mut reactor = Reactor::new(app).map_err(failed)?;
-        let options = ListenOptions { speech: Speech::Tls(tls) };
+        let options = ListenOptions { speech: Speech::Tls(tls), ..ListenOptions::default() };
         let listener = reactor.io().listen_tcp(listen, options, Box::new(Https)).map_err(failed)?;
         let address = reactor.io().local_address(listener).unwrap_or(listen);
         let started = unix_nanos(reactor.io().wall_clock());
