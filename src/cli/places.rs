@@ -34,7 +34,9 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
     }
     let listen: Option<String> = arguments.opt_value_from_str("--listen")?;
     let listen = addresses(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;
-    let [listen, ..] = listen[..] else { return Err(Failure::Usage("--listen: no address".into())) };
+    let [listen, ..] = listen[..] else {
+        return Err(Failure::Usage("--listen: no address".into()));
+    };
     let ca_out = path(&mut arguments, "--ca-out")?.unwrap_or_else(|| PathBuf::from(CA_OUT));
     let log = LogOptions::take(&mut arguments)?;
     let control = path(&mut arguments, "--control")?;

@@ -172,9 +172,9 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         .map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
     let mut doors = Doors::default();
-    doors.change(&files.doors(), reactor.io()).map_err(|why| {
-        format!("{name} {why} (is it running already? see scripts/herd status)")
-    })?;
+    doors
+        .change(&files.doors(), reactor.io())
+        .map_err(|why| format!("{name} {why} (is it running already? see scripts/herd status)"))?;
     if let Some(path) = &options.control {
         control::listen(&mut reactor, path)?;
     }

@@ -109,7 +109,8 @@ impl<A: Application> Io<A> {
     fn descriptor_reserve(&self) -> usize {
         let is_listener = |kind: &Kind| matches!(kind, Kind::Listener(it) if it.is_tcp());
         let listeners = self.sockets.iter().filter(|(_, socket)| is_listener(&socket.kind)).count();
-        let on_probation = if self.probation.room_apart > 0 { listeners * PROBATION_MAX } else { 0 };
+        let on_probation =
+            if self.probation.room_apart > 0 { listeners * PROBATION_MAX } else { 0 };
         DESCRIPTOR_RESERVE + self.probation.room_apart + on_probation
     }
 
@@ -123,7 +124,9 @@ impl<A: Application> Io<A> {
 
     /// This connection has proven that it has room apart: it counts against no limit any more.
     pub fn set_apart(&mut self, token: Token) {
-        let Some(connection) = find(&mut self.sockets, token).filter(|c| c.accepted) else { return };
+        let Some(connection) = find(&mut self.sockets, token).filter(|c| c.accepted) else {
+            return;
+        };
         let (before, peer) = (connection.standing, connection.peer.get());
         connection.standing = Standing::Apart;
         self.leave_place(token, before, peer);
@@ -174,7 +177,8 @@ impl<A: Application> Io<A> {
         }
         let (now, sockets) = (self.now, &mut self.sockets);
         let idle = self.probation.queue.iter().filter(of_listener).find(|it| {
-            let shakes_hands = find(sockets, it.token).is_some_and(|c| c.phase == Phase::Handshaking);
+            let shakes_hands =
+                find(sockets, it.token).is_some_and(|c| c.phase == Phase::Handshaking);
             let had_time = now.saturating_duration_since(it.since) >= PROBATION_LEAST;
             it.is_stranger || (had_time && !shakes_hands)
         });

@@ -78,9 +78,8 @@ impl Doors {
     /// Where it listens for clients or for links, in words; empty when nowhere.
     pub fn in_words(&self, purpose: Purpose, io: &Io<Server>) -> String {
         let of_purpose = self.0.iter().filter(|door| door.purpose == purpose);
-        let addresses = of_purpose.map(|door| {
-            io.local_address(door.listener).unwrap_or(door.address).to_string()
-        });
+        let addresses = of_purpose
+            .map(|door| io.local_address(door.listener).unwrap_or(door.address).to_string());
         addresses.collect::<Vec<_>>().join(" and ")
     }
 }

@@ -21,9 +21,9 @@ use crate::herd::topology::Endpoint;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{DelayedCall, Io, Target, Token};
 use dialled::Dialled;
-use moves::Moving;
 pub use heard::Heard;
 use lines::log_sent;
+use moves::Moving;
 
 /// The connections to all neighbours.
 pub struct Links {

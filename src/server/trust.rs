@@ -52,12 +52,7 @@ impl Trust {
     }
 
     /// Whether the connection `peer`, which says that it is this neighbour, is believed; if not, why.
-    pub fn admits(
-        &self,
-        name: &str,
-        peer: Token,
-        io: &Io<Server>,
-    ) -> Result<(), String> {
+    pub fn admits(&self, name: &str, peer: Token, io: &Io<Server>) -> Result<(), String> {
         match self {
             Self::Certificates(_) if io.peer_is(peer, name) => Ok(()),
             Self::Certificates(_) => Err(format!(
