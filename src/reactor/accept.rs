@@ -171,10 +171,8 @@ impl<A: Application> Io<A> {
         }
         let mut connection = begun?;
         let phase = connection.phase;
-        connection.accepted = true;
-        if lack.is_some() {
-            connection.standing = Standing::OnProbation;
-        }
+        let standing = lack.map_or(Standing::Counted, |_| Standing::OnProbation);
+        connection.standing = Some(standing);
         let token = self.keep(Kind::Connection(connection));
         self.take_place(token, listener, lack);
         if phase == Phase::Handshaking {
@@ -213,7 +211,9 @@ impl<A: Application> Io<A> {
         if let Some(connection) = find(&mut self.sockets, token) {
             let (standing, peer) = (connection.standing, connection.peer.get());
             self.sockets.remove(token.slot());
-            self.free_place(token, standing, peer);
+            if let Some(standing) = standing {
+                self.free_place(token, standing, peer);
+            }
         }
     }
 

@@ -83,10 +83,8 @@ pub(super) struct Connection {
     pub idle: Option<Box<Idle>>,
     /// Replies that are due but not written yet; see `Io::owe`.
     pub owed: u32,
-    /// A listener of ours accepted it, so an orderly stop waits for it.
-    pub accepted: bool,
-    /// Whose room it takes, if it was accepted.
-    pub standing: Standing,
+    /// Whose room it takes, if a listener of ours accepted it: then an orderly stop waits for it.
+    pub standing: Option<Standing>,
     /// The kernel may have more to read. Kept here because its edge comes only once.
     pub readable: bool,
     /// The kernel may take more output.
@@ -121,8 +119,7 @@ impl Connection {
             timer: None,
             idle: None,
             owed: 0,
-            accepted: false,
-            standing: Standing::Counted,
+            standing: None,
             readable: false,
             writable: true,
             announced: false,

@@ -88,8 +88,8 @@ impl<A: Application> Reactor<A> {
             let Some(connection) = find(&mut self.io.sockets, token) else { continue };
             // Closing takes the descriptor out of the kernel's list too.
             connection.stream = None;
-            if connection.accepted {
-                let (standing, peer) = (connection.standing, connection.peer.get());
+            if let Some(standing) = connection.standing {
+                let peer = connection.peer.get();
                 self.io.free_place(token, standing, peer);
             }
             // Births of this very turn may be for this slot.

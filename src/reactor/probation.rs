@@ -124,18 +124,16 @@ impl<A: Application> Io<A> {
 
     /// This connection has proven that it has room apart: it counts against no limit any more.
     pub fn set_apart(&mut self, token: Token) {
-        let Some(connection) = find(&mut self.sockets, token).filter(|c| c.accepted) else {
-            return;
-        };
-        let (before, peer) = (connection.standing, connection.peer.get());
-        connection.standing = Standing::Apart;
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        let (Some(before), peer) = (connection.standing, connection.peer.get()) else { return };
+        connection.standing = Some(Standing::Apart);
         self.leave_place(token, before, peer);
     }
 
     /// Whether this connection is past a limit, and to be told nothing before it has proven itself or
     /// somebody else has gone. In the second case its protocol hears `resume_producing`.
     pub fn is_on_probation(&self, token: Token) -> bool {
-        self.connection(token).is_some_and(|c| c.standing == Standing::OnProbation)
+        self.connection(token).is_some_and(|c| c.standing == Some(Standing::OnProbation))
     }
 
     /// A connection on probation has shown that it has no room apart. Answers whether it may wait until
@@ -231,7 +229,7 @@ impl<A: Application> Io<A> {
             let peer = connection.peer.get();
             let max = self.limits.connections_per_address.unwrap_or(usize::MAX);
             if self.addresses.enter(peer, max) == Admission::Welcome {
-                connection.standing = Standing::Counted;
+                connection.standing = Some(Standing::Counted);
                 self.probation.counted += 1;
                 self.drained.push_back(token);
             } else {

@@ -16,6 +16,7 @@ mod endings;
 mod flow;
 mod later;
 mod pace;
+mod probation;
 mod script;
 mod stopping;
 mod stress;
