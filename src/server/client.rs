@@ -144,9 +144,19 @@ impl Protocol<Server> for Client {
 impl Client {
     /// Answers as many lines of what was read as a turn allows, all in one write. The rest waits for the
     /// next turn, behind everybody else, and meanwhile nothing more is read.
-    fn answer(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
-        let now = unix_nanos(cx.io.wall_clock());
+    fn answer(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
         let lines_max = cx.app.bounds.lines_per_turn.max(1);
+        self.answer_lines(me, data, lines_max, cx);
+    }
+
+    fn answer_lines(
+        &mut self,
+        me: Token,
+        mut data: &[u8],
+        lines_max: usize,
+        cx: &mut Ctx<'_, Server>,
+    ) {
+        let now = unix_nanos(cx.io.wall_clock());
         let line_max_bytes = self.lines.line_max_bytes();
         cx.app.herd.look_ahead(data, lines_max);
         let mut ended_a_line = false;
@@ -215,7 +225,7 @@ impl Client {
         let is_hello = is_whole && line.starts_with(HELLO);
         if is_hello {
             let begun = std::mem::take(begun);
-            self.answer(me, &begun, cx);
+            self.answer_lines(me, &begun, 1, cx);
             if !cx.io.is_on_probation(me) {
                 return;
             }

@@ -134,8 +134,8 @@ impl Server {
         }
         let Files { topology, me, believed, .. } = files;
         let changes = self.herd.change_topology(topology, me).map_err(|e| e.to_string())?;
-        let keys = if believed.trust.is_proof() { " and the keys" } else { "" };
-        log::info!("the topology{keys} are taken anew; {}", told(&self.herd, &changes));
+        let what = if believed.trust.is_proof() { " and the keys are" } else { " is" };
+        log::info!("the topology{what} taken anew; {}", told(&self.herd, &changes));
         if before != after {
             let [clients, links] = after;
             let links = if links.is_empty() { links } else { format!(", for links on {links}") };
