@@ -14,7 +14,9 @@ use super::accept::find_listener;
 use super::addresses::Admission;
 use super::connection::Phase;
 use super::descriptors;
-use super::limits::{DESCRIPTOR_RESERVE, PROBATION_LEAST, PROBATION_MAX, PROOF_TIMEOUT};
+use super::limits::{
+    DESCRIPTOR_RESERVE, PROBATION_HANDSHAKE, PROBATION_LEAST, PROBATION_MAX, PROOF_TIMEOUT,
+};
 use super::slots::{Due, Kind, find};
 use super::{Application, Io, Peer, Reason, Token};
 
@@ -46,8 +48,8 @@ pub(super) enum Lack {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     Free,
-    /// That of this connection, the first of those that had the time to prove themselves and have not
-    /// begun to.
+    /// That of this connection: the first of those that had the time to begin proving themselves, or have
+    /// shown that they cannot.
     Of(Token),
     None,
 }
@@ -69,6 +71,8 @@ pub(super) struct Probation {
     queue: VecDeque<Probationer>,
     /// For so many connections room is kept.
     room_apart: usize,
+    /// How many descriptors accepted connections are to leave free.
+    reserve: usize,
     /// The limit of connections that was asked for.
     wanted: usize,
     /// The limit of descriptors, and how many were open when it was read.
@@ -101,6 +105,7 @@ impl<A: Application> Io<A> {
         }
         let (wanted, found) = (probation.wanted, probation.descriptors);
         let reserve = self.descriptor_reserve();
+        self.probation.reserve = reserve;
         let room = found.map_or(wanted, |(limit, open)| descriptors::room(limit, open, reserve));
         self.limits.connections = wanted.min(room);
         self.limits.connections
@@ -114,12 +119,16 @@ impl<A: Application> Io<A> {
         DESCRIPTOR_RESERVE + self.probation.room_apart + on_probation
     }
 
-    /// How many connections of one listener may be on probation at a time. Where descriptors are few, a
-    /// quarter of what accepted connections leave free.
+    /// How many connections of one listener may be on probation at a time. Where descriptors are so few
+    /// that the reserve is not whole, a quarter of what accepted connections leave free.
     fn places_on_probation(&self) -> usize {
         let Some((limit, open)) = self.probation.descriptors else { return PROBATION_MAX };
         let left = limit.saturating_sub(open).saturating_sub(self.limits.connections);
-        (left / 4).clamp(1, PROBATION_MAX)
+        if left >= self.probation.reserve {
+            PROBATION_MAX
+        } else {
+            (left / 4).clamp(1, PROBATION_MAX)
+        }
     }
 
     /// This connection has proven that it has room apart: it counts against no limit any more.
@@ -177,8 +186,8 @@ impl<A: Application> Io<A> {
         let idle = self.probation.queue.iter().filter(of_listener).find(|it| {
             let shakes_hands =
                 find(sockets, it.token).is_some_and(|c| c.phase == Phase::Handshaking);
-            let had_time = now.saturating_duration_since(it.since) >= PROBATION_LEAST;
-            it.is_stranger || (had_time && !shakes_hands)
+            let least = if shakes_hands { PROBATION_HANDSHAKE } else { PROBATION_LEAST };
+            it.is_stranger || now.saturating_duration_since(it.since) >= least
         });
         idle.map_or(Room::None, |it| Room::Of(it.token))
     }

@@ -1,7 +1,9 @@
 //! Connections past a limit that prove to have room of their own, and those that do not; and listeners
 //! that change while the loop runs.
 
-use super::super::limits::{ACCEPT_RETRY, PROBATION_LEAST, PROBATION_MAX, PROOF_TIMEOUT};
+use super::super::limits::{
+    ACCEPT_RETRY, PROBATION_HANDSHAKE, PROBATION_LEAST, PROBATION_MAX, PROOF_TIMEOUT,
+};
 use super::super::tls::tests::identity;
 use super::*;
 
@@ -143,7 +145,7 @@ fn on_probation_are_few_and_the_idle_one_that_came_first_goes_for_the_next() {
     crowd.iter_mut().for_each(Client::pump);
     assert_eq!(crowd.iter().filter(|client| client.end.is_some()).count(), 1);
     // A crowd that comes again and again does not keep out who proves itself.
-    for _ in 0..5 {
+    for _ in 0..2 {
         crowd.extend((0..PROBATION_MAX).map(|_| Client::connect(address)));
         let mut proven = Client::connect(address);
         proven.send(b"prove");
@@ -177,7 +179,11 @@ fn who_shakes_hands_is_not_idle() {
     });
     shaking.pump();
     assert_eq!(shaking.end, None);
-    drop((crowd, late));
+    // But not for ever.
+    bench.later(PROBATION_HANDSHAKE);
+    let last: Vec<_> = (0..PROBATION_MAX).map(|_| Client::connect(address)).collect();
+    bench.until_end(&mut shaking);
+    drop((crowd, late, last));
 }
 
 #[test]
