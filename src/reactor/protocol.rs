@@ -40,7 +40,7 @@ pub enum Signal {
     Terminate,
     /// SIGINT: somebody pressed Ctrl-C.
     Interrupt,
-    /// SIGHUP: by custom, open the log anew.
+    /// SIGHUP: by custom, read the files anew that say how to go on.
     Hangup,
 }
 

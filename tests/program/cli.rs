@@ -31,7 +31,7 @@ fn alone(folder: &Folder) -> String {
 
 #[test]
 fn help_names_every_flag() {
-    let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
+    let serve = "--topology --listen --listen-links --log-dir --log-level --upstream --places --places-ca \
                  --places-key-file --places-timeout --catch-up --control --keys --clients SIGHUP";
     for (command, names) in [
         ("", "serve places check keys load scripts/herd"),

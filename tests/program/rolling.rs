@@ -387,3 +387,79 @@ fn a_new_authority_is_believed_from_now_on() {
     herd.wait_until_linked("Left");
     is_told(&herd, "Left", "last", &["Right"]);
 }
+
+/// Reports go on at every server while links go, come and move, first at one server and then at another.
+#[test]
+fn a_herd_changes_under_load_and_nothing_that_was_acknowledged_is_lost() {
+    const LAST: usize = 12;
+    let mut herd = Herd::new(TRIANGLE).with_own_topologies();
+    herd.start_all();
+    let names = ["Ann", "Bob", "Cid"];
+    let (ann, bob) = (row(&herd, "Ann", "Bob Cid"), row(&herd, "Bob", "Cid"));
+    let cids = [herd.port("Cid"), free_ports(1)[0]];
+    let without = row(&herd, "Ann", "Bob");
+    let mut clients: Vec<_> = names.iter().map(|name| herd.connect(name)).collect();
+    let mut acknowledged = 0;
+    for step in 0..LAST {
+        // The link between Ann and Cid comes and goes, and Cid goes from port to port.
+        let ann = if step % 4 < 2 { &without } else { &ann };
+        let port = cids[(step / 2 + 1) % 2];
+        let text = format!("{ann}{bob}Cid 127.0.0.1:{port}\n");
+        for name in names {
+            herd.give_topology(name, &text);
+            herd.process(name).signal("-HUP");
+            let lines = |number: usize| format!("IAMAT {step}-{name}-{number} +1-1 5\n");
+            let burst: String = (0..50).map(lines).collect();
+            for client in &mut clients {
+                client.send(&burst);
+            }
+            for client in &mut clients {
+                for _ in 0..50 {
+                    assert!(client.text_line().starts_with("AT "));
+                }
+            }
+            acknowledged += 50;
+        }
+    }
+    herd.servers[2].1 = cids[(LAST / 2) % 2];
+    for name in names {
+        herd.reload(name);
+    }
+    for name in names {
+        eventually(&format!("{name} knows all"), || {
+            (herd.status(name)["records"] == acknowledged).then_some(())
+        });
+    }
+    // All agree, whoever heard a client first.
+    for step in [0, LAST - 1] {
+        let client = format!("{step}-Bob-7");
+        let known = names.map(|name| herd.wait_until_known(name, &client));
+        assert_eq!(known[0], known[1]);
+        assert_eq!(known[1], known[2]);
+    }
+    for name in names {
+        assert!(!herd.log(name).contains("is cut"), "{}", herd.log(name));
+    }
+    assert_eq!(said(&herd, "Bob", "link to Ann is up"), 1, "that link was in all files");
+}
+
+#[test]
+fn while_the_authority_changes_a_server_may_trust_both() {
+    let mut herd = Herd::new(PAIR).with_keys();
+    let (keys, old) = (herd.folder.path("keys"), herd.folder.path("old"));
+    std::fs::rename(&keys, &old).unwrap();
+    let topology = herd.folder.path("topology.txt").to_str().unwrap().to_owned();
+    assert!(run(&["keys", "--topology", &topology, keys.to_str().unwrap()]).status.success());
+    // Left has its new keys and Right its old ones; both trust both.
+    let text = |file: &str| std::fs::read_to_string(herd.folder.path(file)).unwrap();
+    let both = text("keys/authority.pem") + &text("old/authority.pem");
+    for file in ["certificate.pem", "key.pem"] {
+        std::fs::copy(old.join("Right").join(file), keys.join("Right").join(file)).unwrap();
+    }
+    for name in ["Left", "Right"] {
+        std::fs::write(keys.join(name).join("authority.pem"), &both).unwrap();
+    }
+    herd.start_all();
+    is_told(&herd, "Left", "kiwi", &["Right"]);
+    is_told(&herd, "Right", "plum", &["Left"]);
+}
