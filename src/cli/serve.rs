@@ -197,6 +197,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     tell_of_room(&mut reactor, max_connections);
     let cx = reactor.context();
     cx.app.look_at_expiry(cx.io);
+    cx.app.links.expect_missing(&cx.app.herd, cx.io);
     for id in cx.app.herd.neighbours() {
         cx.app.links.dial(&cx.app.herd, id, cx.io);
     }

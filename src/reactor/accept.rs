@@ -37,6 +37,7 @@ pub(super) enum ListenerSocket {
     Unix(UnixListener),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(super) struct Listener {
     pub socket: ListenerSocket,
     pub speech: Speech,

@@ -71,6 +71,8 @@ pub(super) struct Probation {
     queue: VecDeque<Probationer>,
     /// For so many connections room is kept.
     room_apart: usize,
+    /// Some of them are not there.
+    is_expecting: bool,
     /// How many descriptors accepted connections are to leave free.
     reserve: usize,
     /// The limit of connections that was asked for.
@@ -109,6 +111,13 @@ impl<A: Application> Io<A> {
         let room = found.map_or(wanted, |(limit, open)| descriptors::room(limit, open, reserve));
         self.limits.connections = wanted.min(room);
         self.limits.connections
+    }
+
+    /// Whether some of those that have room apart are missing, so that others past a limit are let in on
+    /// probation to find them. While none is missing, whoever is past a limit waits in the backlog, or
+    /// is closed at once, as if there were no room apart.
+    pub fn expect_apart(&mut self, are_missing: bool) {
+        self.probation.is_expecting = are_missing;
     }
 
     fn descriptor_reserve(&self) -> usize {
@@ -175,7 +184,7 @@ impl<A: Application> Io<A> {
     /// Whether a listener may let in one more on probation.
     pub(super) fn room_on_probation(&mut self, listener: Token) -> Room {
         let proof_only = find_listener(&mut self.sockets, listener).is_some_and(|it| it.proof_only);
-        if self.probation.room_apart == 0 && !proof_only {
+        if !self.probation.is_expecting && !proof_only {
             return Room::None;
         }
         let of_listener = |it: &&Probationer| it.listener == listener;

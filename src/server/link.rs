@@ -122,6 +122,14 @@ impl Links {
         }
     }
 
+    /// Has room made for the connections of neighbours that are not here, however many strangers are.
+    pub fn expect_missing(&self, herd: &Herd, io: &mut Io<Server>) {
+        let missing = |(link, id): (&Link, NeighbourId)| {
+            link.heard.is_none() && herd.neighbour_server(id).is_some()
+        };
+        io.expect_apart(self.links.iter().zip(herd.neighbours()).any(missing));
+    }
+
     /// What `STATUS` tells of a link.
     pub fn status(&self, herd: &Herd, id: NeighbourId) -> Option<LinkStatus> {
         let link = self.links.get(id.index())?;

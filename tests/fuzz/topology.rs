@@ -183,8 +183,8 @@ fn slow(text: &str) -> bool {
     let folded: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     // Each field that is an address: the second of each row, and what stands behind `links=`.
     let fields = rows.iter().flat_map(|row| {
-        let links = row.iter().skip(2).filter_map(|field| field.strip_prefix("links="));
-        row.get(1).map(String::as_str).into_iter().chain(links)
+        let behind = row.iter().skip(2).filter_map(|field| field.strip_prefix("links="));
+        row.get(1).map(String::as_str).into_iter().chain(behind)
     });
     let addresses: Vec<_> = fields.map(canonical_address).collect();
     let distinct: BTreeSet<_> = addresses.iter().flatten().collect();

@@ -117,7 +117,8 @@ fn a_neighbour_without_keys_gets_in_too() {
 fn strangers_past_the_limit_are_answered_when_others_have_gone() {
     let mut herd = Herd::new(PAIR);
     herd.arguments.extend(["--max-connections", "3"].map(str::to_owned));
-    herd.start_all();
+    // Its neighbour is missing, so more are let in to find it.
+    herd.start_one("Left");
     let mut inside: Vec<_> = (0..3).map(|_| herd.connect("Left")).collect();
     for client in &mut inside {
         assert_eq!(client.ask("one"), "? one");
@@ -132,8 +133,6 @@ fn strangers_past_the_limit_are_answered_when_others_have_gone() {
     herd.wait_for_log("Left", "is not let in as a neighbour");
     assert_eq!(inside[0].ask("one"), "? one");
     assert!(!herd.log("Left").contains("> two"), "nothing is answered past the limit");
-    // The control socket is no stranger.
-    assert_eq!(herd.status("Left")["links"][0]["state"], "up");
     inside.pop();
     assert!(waiting.text_line().starts_with("AT Left "));
     assert_eq!(waiting.rest(), "? HELLO 1 Nobody 00000000000000aa\n? two\n");

@@ -32,6 +32,7 @@ fn with_room(limits: Limits) -> (Bench, SocketAddr) {
     let mut bench = Bench::with_limits(limits);
     let address = bench.listen(gate);
     bench.io().fit_to_descriptors(6);
+    bench.io().expect_apart(true);
     (bench, address)
 }
 
@@ -110,7 +111,7 @@ fn past_its_addresses_limit_a_connection_proves_itself_in_time_or_is_closed() {
     bench.until("its end", |bench| bench.io().stats().accepted == 2);
     let mut silent = Client::connect(address);
     bench.until("it is in", |bench| bench.io().stats().accepted == 3);
-    bench.later(PROOF_TIMEOUT - MOMENT);
+    bench.later(PROOF_TIMEOUT.saturating_sub(MOMENT));
     bench.until_quiet();
     silent.pump();
     assert_eq!(silent.end, None);
@@ -166,6 +167,7 @@ fn who_shakes_hands_is_not_idle() {
     let options = ListenOptions { speech: Speech::Either(tls), ..ListenOptions::default() };
     let address = bench.listen_with(options, gate);
     bench.io().fit_to_descriptors(1);
+    bench.io().expect_apart(true);
     let _first = says(&mut bench, address, b"one");
     let mut shaking = Client::connect(address);
     shaking.send(&[22, 3, 1]);
@@ -193,6 +195,7 @@ fn a_listener_for_proof_alone_has_places_of_its_own() {
     let options = ListenOptions { proof_only: true, ..ListenOptions::default() };
     let apart = bench.listen_with(options, gate);
     bench.io().fit_to_descriptors(3);
+    bench.io().expect_apart(true);
     let _first = says(&mut bench, open, b"one");
     let crowd: Vec<_> = (0..PROBATION_MAX).map(|_| Client::connect(open)).collect();
     bench.until("all are in", |bench| bench.io().stats().accepted == 1 + PROBATION_MAX);
@@ -213,15 +216,18 @@ fn a_listener_for_proof_alone_has_places_of_its_own() {
 }
 
 #[test]
-fn without_room_apart_nobody_is_on_probation() {
+fn while_nobody_is_missing_nobody_is_on_probation() {
     let mut bench = Bench::with_limits(Limits { connections: 1, ..Limits::default() });
     let address = bench.listen(gate);
-    bench.io().fit_to_descriptors(0);
+    bench.io().fit_to_descriptors(6);
     let _first = says(&mut bench, address, b"one");
     let mut next = Client::connect(address);
     next.send(b"prove");
     bench.until_quiet();
     assert_eq!((bench.io().stats().accepted, next.received.len()), (1, 0));
+    bench.io().expect_apart(true);
+    bench.later(ACCEPT_RETRY);
+    bench.until_received(&mut next, 5);
 }
 
 #[test]

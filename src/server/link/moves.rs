@@ -149,6 +149,7 @@ impl Server {
             }
             self.links.dial(&self.herd, id, io);
         }
+        self.links.expect_missing(&self.herd, io);
     }
 
     /// A connection that this server dialled is made. If it is that to a new address, the one to the old
