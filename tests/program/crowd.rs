@@ -1,6 +1,7 @@
 //! Neighbours against a crowd: strangers that take all the room there is keep no neighbour out.
 
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -76,7 +77,12 @@ fn links_come_up_in_a_crowd(mut herd: Herd, full: &str) {
     }
     drop(crowd);
     eventually("there is room for others", || {
-        herd.say("Left", "IAMAT kiwi +1-1 5").starts_with("AT Left ").then_some(())
+        let mut stream = TcpStream::connect(("127.0.0.1", herd.port("Left"))).ok()?;
+        stream.write_all(b"IAMAT kiwi +1-1 5\n").ok()?;
+        stream.shutdown(Shutdown::Write).ok()?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).ok()?;
+        reply.starts_with("AT Left ").then_some(())
     });
     herd.wait_until_known("Right", "kiwi");
     // However many came, they have not filled the log.
