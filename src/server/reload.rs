@@ -167,3 +167,41 @@ fn told(herd: &Herd, changes: &[NeighbourChange]) -> String {
     });
     words.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::reactor::{Now, Reactor};
+    use crate::server::alone;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn requests_while_the_files_are_read_have_them_read_once_more() {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let (go_on, told) = channel();
+        let (counted, told) = (Arc::clone(&reads), Mutex::new(told));
+        let read: ReadFiles = Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            told.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            Err("line one\nline two".to_owned())
+        });
+        let reload = Some(Reload::new(read, Doors::default()));
+        let mut reactor = Reactor::new(Server { reload, ..alone() }).unwrap();
+        let cx = reactor.context();
+        (0..3).for_each(|_| cx.app.reload(cx.io));
+        (0..2).for_each(|_| go_on.send(()).unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while reactor.app().reload.as_ref().unwrap().state != State::Idle {
+            assert!(Instant::now() < deadline, "it never ends");
+            reactor.sleep(Some(Duration::from_millis(5))).unwrap();
+            reactor.advance(Now::read());
+        }
+        assert_eq!(reads.load(Ordering::SeqCst), 2);
+    }
+}
