@@ -68,7 +68,7 @@ fn who_has_a_socket_with_a_servers_port_is_that_server_alone() {
                 ports_of(pid.2.as_ref().unwrap().child.id()).contains(&port)
             };
             let hit: Vec<_> = names.iter().filter(is_hit).cloned().collect();
-            assert_eq!(hit, [victim.clone()]);
+            assert_eq!(hit, std::slice::from_ref(victim));
             herd.kill(victim);
             // The ring without one is a line: all others still know of each other.
             let others: Vec<_> = names.iter().filter(|name| *name != victim).collect();
