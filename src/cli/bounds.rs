@@ -19,8 +19,8 @@ pub const HELP: &str = "
 What clients may take. Seconds may have fractions, 0 is off where it says so.
 
   --max-connections N     connections in all; more wait, unaccepted, until one goes (default 100000)
-  --max-connections-per-address N  of one IPv4 address or IPv6 /64; more are closed at once
-                          (default 20000; 0: off)
+  --max-connections-per-address N  of one IPv4 address or IPv6 /64; more are closed (default 20000;
+                          0: off); neighbours are excepted from both
   --max-line BYTES        the longest line (default 16384, which is also the most)
   --max-input BYTES       what is read of one connection in one turn (default 65536)
   --max-output BYTES      with so much unsent output a connection is not read (default 65536)

@@ -82,7 +82,7 @@ fn describe(rows: &[Row], dir: &Path, now: i64) -> String {
     }
     let shown = dir.display();
     if rows.iter().any(|row| row.outcome == Outcome::Renewed) {
-        text.push_str("\nA server takes its new certificate at its next start.\n");
+        text.push_str("\nA server takes its new certificate on SIGHUP or at its next start.\n");
     }
     let _ = write!(
         text,

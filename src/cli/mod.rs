@@ -6,6 +6,7 @@
 
 pub mod bounds;
 mod check;
+mod files;
 mod kept;
 mod keys;
 mod load;

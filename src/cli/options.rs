@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use pico_args::Arguments;
 
 use super::outcome::Failure;
-use crate::herd::topology::Topology;
+use crate::herd::topology::{Topology, Warning};
 use crate::server::logging::{
     Destination, LOG_MAX_BYTES, LOG_MAX_LEAST_BYTES, LOG_MODE, Log, Place,
 };
@@ -34,17 +34,21 @@ pub fn nothing_left(arguments: Arguments, command: &str) -> Result<(), Failure> 
 
 /// Reads a topology file. Every fault of it is told; its warnings go to standard error.
 pub fn topology(path: &Path) -> Result<Topology, Failure> {
-    let shown = path.display().to_string();
-    let text = std::fs::read(path).map_err(|e| format!("cannot read the topology {shown}: {e}"))?;
-    let text = String::from_utf8(text)
-        .map_err(|e| format!("{shown}: byte {} is not UTF-8", e.utf8_error().valid_up_to() + 1))?;
-    let (topology, warnings) =
-        Topology::parse(&shown, &text).map_err(|e| format!("the topology is wrong\n{e}"))?;
+    let (topology, warnings) = topology_and_warnings(path)?;
     for warning in &warnings {
         // Where this cannot be written, the work still can be done.
         let _ = writeln!(io::stderr(), "{warning}");
     }
     Ok(topology)
+}
+
+/// Reads a topology file. The error names every fault of it.
+pub fn topology_and_warnings(path: &Path) -> Result<(Topology, Vec<Warning>), Failure> {
+    let shown = path.display().to_string();
+    let text = std::fs::read(path).map_err(|e| format!("cannot read the topology {shown}: {e}"))?;
+    let text = String::from_utf8(text)
+        .map_err(|e| format!("{shown}: byte {} is not UTF-8", e.utf8_error().valid_up_to() + 1))?;
+    Ok(Topology::parse(&shown, &text).map_err(|e| format!("the topology is wrong\n{e}"))?)
 }
 
 /// The log that `--log-dir` and its like ask for, not opened yet: nothing is written before the whole

@@ -16,6 +16,7 @@ mod chunks;
 pub mod journal;
 pub mod links;
 pub mod liveness;
+mod members;
 pub mod record;
 pub mod settings;
 pub mod store;
@@ -26,6 +27,8 @@ use crate::wire::command::IAmAt;
 use crate::wire::peer::write_at_start;
 use crate::wire::time::{Nanos, SHORT_DIFFERENCE_BYTES, short_difference, write_difference};
 use links::{Neighbour, NeighbourId};
+use members::Strangers;
+pub use members::{NEIGHBOURS_EVER_MAX, NeighbourChange, STRANGERS_MAX, TooManyNeighbours};
 use record::{Layout, Record};
 pub use settings::{CatchUp, Refused, Settings};
 use store::{Merged, Store};
@@ -46,8 +49,10 @@ pub struct Herd {
     identity: u64,
     settings: Settings,
     store: Store,
-    /// In the order of the topology; a [`NeighbourId`] is a place here.
+    /// All that it has had since its start; a [`NeighbourId`] is a place here, and keeps its meaning.
     neighbours: Vec<Neighbour>,
+    /// Names in records that the topology lacks.
+    strangers: Strangers,
 }
 
 impl Herd {
@@ -55,13 +60,14 @@ impl Herd {
     ///
     /// `identity` has to be new at each start, so a random number other than 0.
     pub fn new(topology: Topology, me: ServerId, identity: u64, settings: Settings) -> Herd {
-        let neighbours =
-            topology.neighbours(me).iter().map(|&server| Neighbour::new(server)).collect();
+        let entries = topology.neighbours(me).iter().filter_map(|&id| topology.server(id));
+        let neighbours = entries.map(|entry| Neighbour::new(entry.clone())).collect();
+        let strangers = Strangers::default();
         let store = Store::new(settings.capacity());
         let mut at_start = Vec::new();
         write_at_start(&mut at_start, topology.name(me).as_bytes());
         at_start.extend_from_slice(&[b'0'; SHORT_DIFFERENCE_BYTES]);
-        Herd { topology, me, at_start, identity, settings, store, neighbours }
+        Herd { topology, me, at_start, identity, settings, store, neighbours, strangers }
     }
 
     /// Takes in what a client of this server says, and appends the reply to `out`: the AT line with
@@ -185,21 +191,23 @@ impl Herd {
         self.topology.name(self.me)
     }
 
-    /// This server's neighbours, each to be dialled.
+    /// All neighbours that this server has had since its start, in the order of their ids. One that the
+    /// topology has no more is among them, and has no [`neighbour_server`](Self::neighbour_server).
     pub fn neighbours(&self) -> impl Iterator<Item = NeighbourId> + use<> {
         (0..u16::try_from(self.neighbours.len()).unwrap_or(u16::MAX)).map(NeighbourId)
     }
 
     /// The neighbour of that name, if there is one.
     pub fn neighbour_named(&self, name: &[u8]) -> Option<NeighbourId> {
-        let server = self.topology.by_name(name)?;
-        let place = self.neighbours.iter().position(|neighbour| neighbour.server == server)?;
+        let same = |neighbour: &Neighbour| neighbour.is_present && neighbour.is_named(name);
+        let place = self.neighbours.iter().position(same)?;
         u16::try_from(place).ok().map(NeighbourId)
     }
 
-    /// Name and address of a neighbour; `None` for an id of another herd.
+    /// Name and addresses of a neighbour; `None` when the topology has it no more, or never had it.
     pub fn neighbour_server(&self, id: NeighbourId) -> Option<&ServerEntry> {
-        self.topology.server(self.neighbours.get(id.index())?.server)
+        let neighbour = self.neighbours.get(id.index())?;
+        neighbour.is_present.then_some(&neighbour.entry)
     }
 }
 

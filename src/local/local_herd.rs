@@ -2,7 +2,7 @@
 //!
 //! Owns how servers are named on the command line. Starts and stops nothing itself.
 
-use crate::herd::topology::{ServerEntry, ServerId, Topology};
+use crate::herd::topology::{Endpoint, ServerEntry, ServerId, Topology};
 use std::path::{Path, PathBuf};
 
 use super::options::{CLIENTS, KEYS, Options, TOPOLOGY};
@@ -86,6 +86,12 @@ impl LocalHerd {
     /// Where a server listens, as the topology writes it.
     pub fn address(&self, id: ServerId) -> String {
         self.topology.server(id).map_or_else(String::new, ServerEntry::address)
+    }
+
+    /// All addresses at which a server listens: for clients, and for links where they have one.
+    pub fn addresses(&self, id: ServerId) -> Vec<String> {
+        let links = self.topology.server(id).and_then(|server| server.links.as_ref());
+        std::iter::once(self.address(id)).chain(links.map(Endpoint::address)).collect()
     }
 
     /// Where the servers' keys are.

@@ -48,7 +48,9 @@ fn start_chosen(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), String> {
         }
     }
     for &id in &missing {
-        check_port(herd, id)?;
+        for address in herd.addresses(id) {
+            check_port(herd, id, &address)?;
+        }
     }
     herd.options.note(&herd.run.options())?;
     if !missing.is_empty() {
@@ -61,10 +63,10 @@ fn start_chosen(herd: &LocalHerd, chosen: &[ServerId]) -> Result<(), String> {
 }
 
 /// Finds out before the start whether a server will be able to listen.
-fn check_port(herd: &LocalHerd, id: ServerId) -> Result<(), String> {
-    let (name, address) = (herd.topology.name(id), herd.address(id));
+fn check_port(herd: &LocalHerd, id: ServerId, address: &str) -> Result<(), String> {
+    let name = herd.topology.name(id);
     let file = herd.topology_file.display();
-    match bind_all(&address) {
+    match bind_all(address) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AddrInUse => Err(format!(
             "{name} cannot listen at {address}: another program does. `ss -ltnp` or `lsof -i -nP` \

@@ -314,7 +314,7 @@ impl<A: Application> Io<A> {
     /// A connection that this side dialled is made, TLS and all: its address is the first to be tried the next
     /// time.
     pub(super) fn note_that_it_worked(&mut self, token: Token) {
-        let connection = self.connection(token).filter(|c| !c.accepted);
+        let connection = self.connection(token).filter(|c| c.standing.is_none());
         if let Some(Peer::Tcp(address)) = connection.map(|c| c.peer.get()) {
             self.look_ups.worked(address);
         }
@@ -323,7 +323,7 @@ impl<A: Application> Io<A> {
     /// A connection ends whose TLS handshake never did. Where this side dialled it, its address is the last
     /// to be tried the next time.
     pub(super) fn note_that_it_broke(&mut self, token: Token) {
-        let shakes_hands = |c: &&Connection| !c.accepted && c.phase == Phase::Handshaking;
+        let shakes_hands = |c: &&Connection| c.standing.is_none() && c.phase == Phase::Handshaking;
         let connection = self.connection(token).filter(shakes_hands);
         if let Some(Peer::Tcp(address)) = connection.map(|c| c.peer.get()) {
             self.look_ups.broke(address);

@@ -5,6 +5,7 @@
 
 use super::connect::Dial;
 use super::peer::Kept;
+use super::probation::Standing;
 use super::timers::DelayedCall;
 use super::tls::{TLS_HANDSHAKE, TlsServer, TlsSession};
 use super::transport::{Flushed, Output, Received, Spare, Stream, receive};
@@ -91,8 +92,8 @@ pub(super) struct Connection {
     pub idle: Option<Box<Idle>>,
     /// Replies that are due but not written yet; see `Io::owe`.
     pub owed: u32,
-    /// A listener of ours accepted it, so an orderly stop waits for it.
-    pub accepted: bool,
+    /// Whose room it takes, if a listener of ours accepted it: then an orderly stop waits for it.
+    pub standing: Option<Standing>,
     /// The kernel may have more to read. Kept here because its edge comes only once.
     pub readable: bool,
     /// The kernel may take more output.
@@ -127,7 +128,7 @@ impl Connection {
             timer: None,
             idle: None,
             owed: 0,
-            accepted: false,
+            standing: None,
             readable: false,
             writable: true,
             announced: false,

@@ -89,9 +89,9 @@ impl<A: Application> Reactor<A> {
             let Some(connection) = find(&mut self.io.sockets, token) else { continue };
             // Closing takes the descriptor out of the kernel's list too.
             connection.stream = None;
-            if connection.accepted {
-                self.io.addresses.leave(connection.peer.get());
-                self.io.stats.accepted = self.io.stats.accepted.saturating_sub(1);
+            if let Some(standing) = connection.standing {
+                let peer = connection.peer.get();
+                self.io.free_place(token, standing, peer);
             }
             // Births of this very turn may be for this slot.
             self.settle_births();

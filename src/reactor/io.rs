@@ -15,13 +15,13 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Poll, Waker};
 use slab::Slab;
 
-use super::accept::{Listener, ListenerSocket};
+use super::accept::{Listener, ListenerSocket, find_listener};
 use super::addresses::Addresses;
 use super::connection::{Connection, Phase};
-use super::descriptors;
 use super::limits::Limits;
 use super::look_up::{Answer, LookUps, ask_the_system};
 use super::options::tune_listener;
+use super::probation::Probation;
 use super::signals::Signals;
 use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
 use super::threads::{Refused, Threads};
@@ -48,6 +48,9 @@ pub struct Stats {
 pub struct ListenOptions {
     /// What accepted connections speak.
     pub speech: Speech,
+    /// Whether it is for those alone who prove themselves in time ([`Io::set_apart`]). Such a listener
+    /// has places on probation of its own, which no crowd at another one takes.
+    pub proof_only: bool,
 }
 
 /// The sockets, delayed calls and queues of one reactor. See the module's head.
@@ -70,6 +73,8 @@ pub struct Io<A: Application> {
     pub(super) addresses: Addresses,
     /// What was warned of a moment ago.
     pub(super) warnings: Warnings,
+    /// Who is past a limit, and whom no limit holds for.
+    pub(super) probation: Probation,
     /// Used output buffers for the next connection that has something to say.
     pub(super) spare: Spare,
 
@@ -116,6 +121,7 @@ impl<A: Application> Io<A> {
             signals: None,
             stats: Stats::default(),
             stopping: Stopping::No,
+            probation: Probation::new(limits.connections),
             limits,
             addresses: Addresses::default(),
             warnings: Warnings::new(Instant::now()),
@@ -288,8 +294,25 @@ impl<A: Application> Io<A> {
         let token = self.next_token();
         self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
         tune_listener(&socket, self.limits.keepalive);
-        let socket = ListenerSocket::Tcp(socket);
-        Ok(self.keep_listener(Listener::new(socket, options.speech), factory))
+        let mut listener = Listener::new(ListenerSocket::Tcp(socket), options.speech);
+        listener.proof_only = options.proof_only;
+        Ok(self.keep_listener(listener, factory))
+    }
+
+    /// Closes a listener, once those who wait in its backlog are accepted. Their connections stay, as do
+    /// all that it has accepted.
+    pub fn close_listener(&mut self, token: Token) {
+        if let Some(listener) = find_listener(&mut self.sockets, token) {
+            listener.closing = true;
+            self.queue_accept(token);
+        }
+    }
+
+    /// What the connections speak that a listener accepts from now on. Earlier ones do not notice.
+    pub fn set_speech(&mut self, token: Token, speech: Speech) {
+        if let Some(listener) = find_listener(&mut self.sockets, token) {
+            listener.speech = speech;
+        }
     }
 
     /// Listens on a Unix socket at `path`, which must not exist and is not removed afterwards. The error
@@ -311,16 +334,6 @@ impl<A: Application> Io<A> {
             }
             _ => None,
         }
-    }
-
-    /// Lowers the limit of connections to what the process's limit of descriptors has room for beside a
-    /// [reserve](super::limits::DESCRIPTOR_RESERVE), and answers the limit that holds now. To be called when
-    /// everything that stays open is open.
-    pub fn fit_to_descriptors(&mut self) -> usize {
-        if let Some(room) = descriptors::room_for_connections() {
-            self.limits.connections = self.limits.connections.min(room);
-        }
-        self.limits.connections
     }
 
     /// From now on SIGTERM, SIGINT, SIGHUP and SIGUSR1 are told to [`Application::signal_received`], and SIGXFSZ does

@@ -104,6 +104,20 @@ pub const CONNECTIONS_MAX: usize = 100_000;
 /// than the people behind one address translator need, and far fewer than all.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
 
+/// Connections of one listener that are past a limit and may prove to have room of their own at a time.
+/// Enough that a crowd which knocks a thousand times a second leaves each more than [`PROBATION_LEAST`].
+pub const PROBATION_MAX: usize = 128;
+
+/// How long such a connection may take to prove itself: two round trips with a lost packet.
+pub const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long it stays in any case, when others wait for its place. Whoever speaks first speaks as soon as it
+/// is connected, so its first bytes come with it.
+pub const PROBATION_LEAST: Duration = Duration::from_millis(50);
+
+/// The same for one that is in the middle of a TLS handshake.
+pub const PROBATION_HANDSHAKE: Duration = Duration::from_secs(1);
+
 /// Descriptors that accepted connections leave free, for what keeps the herd together when clients
 /// have all the rest: links that are dialled, the connections to the upstream, a log that is opened anew,
 /// a journal that is rewritten, the control socket, and what a library opens for a moment.

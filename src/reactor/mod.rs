@@ -187,7 +187,7 @@
 //! handler is called), `connection.rs` and `transport.rs` (one connection), `limits.rs`, `pace.rs` and `watch.rs`
 //! (what is bounded, and what becomes of those who are past it), then as you like: `accept.rs`, `addresses.rs`,
 //! `connect.rs`, `attempts.rs` and `look_up.rs` (making a connection), `threads.rs`, `descriptors.rs`, `length.rs`,
-//! `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `signals.rs`, `tls.rs`, `token.rs`.
+//! `options.rs`, `peer.rs`, `probation.rs`, `stopping.rs`, `timers.rs`, `signals.rs`, `tls.rs`, `token.rs`.
 
 mod accept;
 mod addresses;
@@ -205,6 +205,7 @@ mod look_up;
 pub mod options;
 mod pace;
 mod peer;
+mod probation;
 mod protocol;
 mod queues;
 mod serve;

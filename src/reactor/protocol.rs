@@ -41,7 +41,7 @@ pub enum Signal {
     Terminate,
     /// SIGINT: somebody pressed Ctrl-C.
     Interrupt,
-    /// SIGHUP: by custom, open the log anew.
+    /// SIGHUP: by custom, read the files anew that say how to go on.
     Hangup,
     /// SIGUSR1: by another custom, the same.
     User1,
@@ -119,6 +119,9 @@ pub enum Reason {
     Tls(String),
     /// Some time limit of the reactor ran out; the words say which.
     TimedOut(&'static str),
+    /// There was no room for it, and it has not proven to have room of its own
+    /// ([`Io::is_on_probation`]).
+    NoRoom(&'static str),
     /// It was past one of the bounds that the reactor was given ([`Limits`](super::Limits)); the words say
     /// which.
     Bound(String),
@@ -131,7 +134,7 @@ impl fmt::Display for Reason {
             Self::Aborted => f.write_str("aborted by this server"),
             Self::ConnectFailed { to, why } => write!(f, "cannot connect to {to}: {why}"),
             Self::Broken(why) | Self::Tls(why) | Self::Bound(why) => f.write_str(why),
-            Self::TimedOut(what) => f.write_str(what),
+            Self::TimedOut(what) | Self::NoRoom(what) => f.write_str(what),
         }
     }
 }

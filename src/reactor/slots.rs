@@ -42,6 +42,8 @@ pub(super) enum Due<E> {
     },
     /// The peer may have been silent for too long.
     LookAtSilence(Token),
+    /// A connection on probation has had its time.
+    ProofOver(Token),
     /// Accepting was paused and may try again.
     AcceptAgain(Token),
     /// Warnings have waited for a second.

@@ -185,6 +185,7 @@ impl<A: Application> Reactor<A> {
                 Due::PhaseOver(token) => self.io.phase_over(token),
                 Due::LookAtOutput { token, sent } => self.io.look_at_output(token, sent),
                 Due::LookAtSilence(token) => self.io.look_at_silence(token),
+                Due::ProofOver(token) => self.io.proof_over(token),
                 Due::AcceptAgain(token) => self.io.resume_accepting(token),
                 Due::LogWarnings => self.io.log_due_warnings(),
                 Due::StopNow => self.abort_all(),

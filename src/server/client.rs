@@ -31,6 +31,11 @@ const TLS_BEGINS: [u8; 2] = [22, 3];
 /// As much of it as is copied into the answer.
 const TLS_SHOWN_BYTES: usize = 2;
 
+/// How a neighbour's first line begins, and how long it is at most, with room for what later versions may
+/// add to it.
+const HELLO: &[u8] = b"HELLO ";
+const HELLO_MAX_BYTES: usize = 512;
+
 /// Makes a [`Client`] for each connection to the server's port.
 pub struct Clients;
 
@@ -48,6 +53,7 @@ impl Factory<Server> for Clients {
             talk: Talk::default(),
             line_limit_set: false,
             made: false,
+            on_probation: false,
         }))
     }
 }
@@ -61,11 +67,15 @@ struct Client {
     line_limit_set: bool,
     /// It is agreed how it is spoken.
     made: bool,
+    /// There is no room for it, so it is answered nothing before it has proven to be a neighbour's, or
+    /// somebody else has gone.
+    on_probation: bool,
 }
 
 impl Protocol<Server> for Client {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         self.made = true;
+        self.on_probation = cx.io.is_on_probation(me);
         if cx.app.journal.as_ref().is_some_and(Journal::withholds_replies) {
             cx.io.withhold_output(me);
         }
@@ -76,6 +86,9 @@ impl Protocol<Server> for Client {
             let why = "TLS, which this server cannot speak without --keys";
             self.talk.cut_off(me, data.get(..TLS_SHOWN_BYTES).unwrap_or(data), why, cx);
             return close(me, cx);
+        }
+        if self.on_probation {
+            return self.try_out(me, data, cx);
         }
         self.answer(me, data, cx);
     }
@@ -112,7 +125,8 @@ impl Protocol<Server> for Client {
         self.talk.drop_replies(me, cx);
         // One that was never made is told louder: a certificate was not good, or somebody speaks plain
         // text where only TLS is spoken. So is one that was past a bound.
-        let warns = !self.made || matches!(why, Reason::Bound(_));
+        let has_room = !matches!(why, Reason::NoRoom(_));
+        let warns = (!self.made && has_room) || matches!(why, Reason::Bound(_));
         let peer = talk::peer(me, cx);
         if warns {
             let words = format_args!("{peer} disconnected: {why}");
@@ -126,9 +140,19 @@ impl Protocol<Server> for Client {
 impl Client {
     /// Answers as many lines of what was read as a turn allows, all in one write. The rest waits for the
     /// next turn, behind everybody else, and meanwhile nothing more is read.
-    fn answer(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
-        let mut now = cx.app.next_stamp(cx.io);
+    fn answer(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
         let lines_max = cx.app.bounds.lines_per_turn.max(1);
+        self.answer_lines(me, data, lines_max, cx);
+    }
+
+    fn answer_lines(
+        &mut self,
+        me: Token,
+        mut data: &[u8],
+        lines_max: usize,
+        cx: &mut Ctx<'_, Server>,
+    ) {
+        let mut now = cx.app.next_stamp(cx.io);
         let line_max_bytes = self.lines.line_max_bytes();
         cx.app.herd.look_ahead(data, lines_max);
         let mut ended_a_line = false;
@@ -182,15 +206,51 @@ impl Client {
             Next::Link(neighbour) => {
                 talk::send_answers(me, cx);
                 cx.app.clients -= 1;
+                // Neighbours have room of their own, however many strangers there are.
+                cx.io.set_apart(me);
                 cx.io.switch_protocol(me, Box::new(Heard::new(neighbour).with_input(data)));
             }
         }
+    }
+
+    /// There is no room for this connection unless it is a neighbour's, which says HELLO first. Of
+    /// anybody else's the input waits for room, or is refused where waiting does not help.
+    fn try_out(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
+        let begun = &mut self.talk.rare().unanswered;
+        begun.extend_from_slice(data);
+        let line = begun.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let is_whole = line.len() < begun.len();
+        if !is_whole && line.len() <= HELLO_MAX_BYTES && begins_hello(line) {
+            return;
+        }
+        let is_hello = is_whole && line.starts_with(HELLO);
+        if is_hello {
+            let begun = std::mem::take(begun);
+            self.answer_lines(me, &begun, 1, cx);
+            if !cx.io.is_on_probation(me) {
+                return;
+            }
+        }
+        if cx.io.may_wait_for_room(me) {
+            return cx.io.pause_producing(me);
+        }
+        if !is_hello {
+            let begun = std::mem::take(&mut self.talk.rare().unanswered);
+            let line = begun.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            self.talk.refuse(me, line.get(..HELLO_MAX_BYTES).unwrap_or(line), cx);
+        }
+        close(me, cx);
     }
 
     /// Goes on, if there is room for answers: with what is not answered yet, in the next turn, and else with
     /// reading. If there is none, this is called again when there is: by the reactor when the peer has taken
     /// its output, and when a reply has come that others stand behind.
     fn go_on(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.on_probation = self.on_probation && cx.io.is_on_probation(me);
+        if self.on_probation {
+            return;
+        }
         self.talk.send_ready(me, cx);
         if self.talk.holds_enough() || !cx.io.may_produce(me) {
             return;
@@ -288,6 +348,11 @@ impl Client {
             cx.io.call_later(left, me, Event::LineOver);
         }
     }
+}
+
+/// Whether a line of which this has come may be a neighbour's first.
+fn begins_hello(begun: &[u8]) -> bool {
+    begun.starts_with(HELLO) || HELLO.starts_with(begun)
 }
 
 /// Sends what is answered, and then all that is owed, and ends.

@@ -10,23 +10,27 @@
 mod dialled;
 mod heard;
 mod lines;
+mod moves;
 
 use super::trust::Trust;
 use super::{Event, Server};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
 use crate::herd::links::{NeighbourId, Pumped};
+use crate::herd::topology::Endpoint;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{DelayedCall, Io, Target, Token};
 use crate::wire::peer::HelloFields;
 use dialled::Dialled;
 pub use heard::Heard;
 use lines::log_sent;
+use moves::Moving;
 
 /// The connections to all neighbours.
 pub struct Links {
-    trust: Trust,
-    /// In the order of the herd's neighbours.
+    /// By what neighbours are known. It may change while the server runs.
+    pub trust: Trust,
+    /// In the order of the herd's neighbours, those that it has no more included.
     links: Vec<Link>,
 }
 
@@ -34,6 +38,10 @@ pub struct Links {
 struct Link {
     backoff: Backoff,
     state: State,
+    /// Where the connection of that state goes, or went.
+    endpoint: Option<Endpoint>,
+    /// The attempt at another address, while the connection to the one before is up.
+    moving: Option<Moving>,
     /// The connection that the neighbour dialled, on which its changes arrive.
     heard: Option<Token>,
     /// Records sent since the link came up, until it has caught up.
@@ -48,10 +56,10 @@ enum State {
     /// To be dialled when that call is due.
     Waiting(DelayedCall),
     /// Connecting, or introducing.
-    Dialling,
+    Dialling(Token),
     /// Changes flow.
     Up(Token),
-    /// The server is stopping.
+    /// Not dialled, and not to be: the server is stopping, or the topology has no such link.
     Ended,
 }
 
@@ -69,14 +77,7 @@ pub struct LinkStatus {
 impl Links {
     /// A link to each neighbour, with no connection yet.
     pub fn new(herd: &Herd, trust: Trust) -> Self {
-        let link = |_| Link {
-            backoff: Backoff::default(),
-            state: State::Ended,
-            heard: None,
-            catching_up: None,
-            said_bounds: (None, None),
-        };
-        Self { trust, links: herd.neighbours().map(link).collect() }
+        Self { trust, links: herd.neighbours().map(|_| Link::new()).collect() }
     }
 
     /// Whether neighbours prove who they are.
@@ -86,23 +87,21 @@ impl Links {
 
     /// Dials a neighbour now, unless that is done or under way.
     pub fn dial(&mut self, herd: &Herd, id: NeighbourId, io: &mut Io<Server>) {
-        let (Some(link), Some(server)) =
-            (self.links.get_mut(id.index()), herd.neighbour_server(id))
-        else {
+        let (Some(link), Some(to)) = (self.links.get_mut(id.index()), herd.dialled_at(id)) else {
             return;
         };
         match link.state {
-            State::Dialling | State::Up(_) => return,
+            State::Up(_) if link.endpoint.as_ref() != Some(&to) => {
+                return self.dial_new_address(herd, id, &to, io);
+            }
+            State::Dialling(_) | State::Up(_) => return,
             State::Waiting(call) => {
                 io.cancel(call);
             }
             State::Ended => {}
         }
-        link.state = State::Dialling;
-        let options = self.trust.dialling(&server.name);
-        let is_tls = options.tls.is_some();
-        let dialled = Dialled::new(id, server.name.clone(), is_tls, io.now());
-        io.connect_tcp(&server.host, server.port, options, Box::new(dialled));
+        link.state = State::Dialling(connect(&self.trust, herd, id, &to, io));
+        link.endpoint = Some(to);
     }
 
     /// Sends each link what it lacks, as far as its output has room.
@@ -126,12 +125,20 @@ impl Links {
         }
     }
 
+    /// Has room made for the connections of neighbours that are not here, however many strangers are.
+    pub fn expect_missing(&self, herd: &Herd, io: &mut Io<Server>) {
+        let missing = |(link, id): (&Link, NeighbourId)| {
+            link.heard.is_none() && herd.neighbour_server(id).is_some()
+        };
+        io.expect_apart(self.links.iter().zip(herd.neighbours()).any(missing));
+    }
+
     /// What `STATUS` tells of a link.
     pub fn status(&self, herd: &Herd, id: NeighbourId) -> Option<LinkStatus> {
         let link = self.links.get(id.index())?;
         let state = match link.state {
             State::Up(_) => "up",
-            State::Dialling => "dialling",
+            State::Dialling(_) => "dialling",
             State::Waiting(_) | State::Ended => "down",
         };
         let heard_from = link.heard.is_some();
@@ -140,6 +147,18 @@ impl Links {
 }
 
 impl Link {
+    fn new() -> Self {
+        Self {
+            backoff: Backoff::default(),
+            state: State::Ended,
+            endpoint: None,
+            moving: None,
+            heard: None,
+            catching_up: None,
+            said_bounds: (None, None),
+        }
+    }
+
     fn note_pumped(&mut self, herd: &Herd, id: NeighbourId, pumped: Pumped) {
         if let Some(sent) = &mut self.catching_up {
             *sent += pumped.records;
@@ -164,7 +183,7 @@ impl Server {
     ) -> Result<NeighbourId, String> {
         // A name that no neighbour has is refused below, in better words.
         if let Some(id) = self.herd.neighbour_named(said) {
-            self.links.trust.admits(id, name(&self.herd, id), me, io)?;
+            self.links.trust.admits(name(&self.herd, id), me, io)?;
         }
         self.herd.hello_received(version, said, identity).map_err(|refusal| refusal.to_string())
     }
@@ -197,8 +216,23 @@ fn bounds_in_words(fields: &HelloFields) -> String {
     format!("{} clients and {} bytes", number(fields.clients), number(fields.memory))
 }
 
+/// Begins a connection to a neighbour.
+fn connect(
+    trust: &Trust,
+    herd: &Herd,
+    id: NeighbourId,
+    to: &Endpoint,
+    io: &mut Io<Server>,
+) -> Token {
+    let name = name(herd, id);
+    let options = trust.dialling(name);
+    let is_tls = options.tls.is_some();
+    let dialled = Dialled::new(id, name.to_owned(), is_tls, io.now());
+    io.connect_tcp(&to.host, to.port, options, Box::new(dialled))
+}
+
 fn name(herd: &Herd, id: NeighbourId) -> &str {
-    herd.neighbour_server(id).map_or("", |server| &server.name)
+    herd.neighbour_name(id)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub fn listen_on_all<A: Application>(
         if let (0, Some(first)) = (address.port(), listening.first()) {
             address.set_port(first.port());
         }
-        let options = ListenOptions { speech: speech.clone() };
+        let options = ListenOptions { speech: speech.clone(), ..ListenOptions::default() };
         match io.listen_tcp(address, options, factory()) {
             Ok(token) => listening.push(io.local_address(token).unwrap_or(address)),
             Err(e) if is_not_here(&e) => missing = Err(format!("cannot listen on {address}: {e}")),

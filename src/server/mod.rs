@@ -4,18 +4,21 @@
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
-//! (neighbours), [`listening`], [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
+//! (neighbours), [`reload`] and [`doors`] (what changes while it runs), [`listening`], [`places`]
+//! (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
 //! socket), [`logging`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
 
 pub mod bounds;
 pub mod client;
 pub mod control;
+pub mod doors;
 pub mod expiry;
 pub mod journal;
 pub mod link;
 pub mod listening;
 pub mod logging;
 pub mod places;
+pub mod reload;
 pub mod replies;
 pub mod stand_in;
 pub mod trust;
@@ -34,6 +37,7 @@ use journal::{Journal, JournalEvent};
 use link::Links;
 use logging::{Log, LogEvent};
 use places::{Fetch, Places};
+use reload::Reload;
 use replies::Reply;
 
 /// How often clients whose time is over are looked for.
@@ -79,6 +83,8 @@ pub enum Event {
     Journal(JournalEvent),
     /// To the application: some clients may have to be forgotten.
     Forget,
+    /// To the application: the topology and the keys have been read anew.
+    FilesRead(Box<reload::Read>),
 }
 
 impl From<LogEvent> for Event {
@@ -118,6 +124,8 @@ pub struct Server {
     pub next_stamp: Nanos,
     /// That the store was full has been logged.
     pub fullness_is_logged: bool,
+    /// How its files are read anew, and the ports that they have opened.
+    pub reload: Option<Reload>,
 }
 
 impl Application for Server {
@@ -143,6 +151,7 @@ impl Application for Server {
                 }
             }
             Event::Forget => self.forget(io),
+            Event::FilesRead(read) => self.files_read(*read, io),
             // The first has done its work by waking the loop; the others are for connections only.
             Event::PumpAgain
             | Event::GoOn
@@ -176,7 +185,11 @@ impl Application for Server {
 
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
         match signal {
-            Signal::Hangup | Signal::User1 => self.log.reopen(signal),
+            Signal::User1 => self.log.reopen(signal),
+            Signal::Hangup => {
+                self.log.reopen(signal);
+                self.reload(io);
+            }
             Signal::Terminate | Signal::Interrupt => {
                 log::info!("stopping: {signal:?} received");
                 io.stop();
@@ -232,6 +245,13 @@ impl Server {
         );
     }
 
+    /// Warns of servers that records name and the topology lacks; to be called when some were taken in.
+    pub fn warn_of_strangers(&mut self) {
+        while let Some(stranger) = self.herd.next_stranger() {
+            log::warn!("{stranger}");
+        }
+    }
+
     /// Forgets clients whose time is over, and arranges to be called again. To be called once at the
     /// start, before a journal is replayed, where clients are to be forgotten at all.
     pub fn forget(&mut self, io: &mut Io<Self>) {
@@ -277,7 +297,7 @@ pub(crate) fn alone() -> Server {
         cache: Duration::ZERO,
     };
     Server {
-        links: Links::new(&herd, Trust::Addresses(Vec::new())),
+        links: Links::new(&herd, Trust::Addresses(std::collections::BTreeMap::new())),
         herd,
         places: Places::new(places),
         journal: None,
@@ -291,5 +311,6 @@ pub(crate) fn alone() -> Server {
         clock: 0,
         next_stamp: 0,
         fullness_is_logged: false,
+        reload: None,
     }
 }

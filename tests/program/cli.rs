@@ -31,7 +31,7 @@ fn alone(folder: &Folder) -> String {
 
 #[test]
 fn help_names_every_flag() {
-    let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
+    let serve = "--topology --listen --listen-links --log-dir --log-level --upstream --places --places-ca \
                  --places-key-file --places-timeout --places-rate --places-cache --catch-up \
                  --control --keys --clients SIGHUP SIGUSR1 \
                  --log-max --log-mode";

@@ -219,8 +219,11 @@ fn a_server_refuses_plain_links_that_leave_the_machine() {
         let topology = format!("Left {near} Right\nRight 127.0.0.1:1\n");
         let words = refused(&topology, &["--listen", &format!("{listen}:{port}")]);
         assert!(words.contains("can be reached from other machines"), "{words}");
-        let words = refused(&format!("Left {listen}:{port} Right\nRight 127.0.0.1:1\n"), &[]);
         assert!(words.contains("listen on a loopback address"), "{words}");
+        // As an address that Right would have to dial it is a fault, whatever there is of keys.
+        let words = refused(&format!("Left {listen}:{port} Right\nRight 127.0.0.1:1\n"), &[]);
+        assert!(words.contains(":1:6: "), "{words}");
+        assert!(words.contains("is no address that a neighbour can dial"), "{words}");
     }
 }
 

@@ -184,7 +184,7 @@ fn a_proven_neighbour_that_sends_nonsense_is_cut_off_and_its_record_is_not_store
         (KIWI.replace("+34", "+94"), "one of its fields is out of range"),
         (KIWI.replace("-118", "-181"), "one of its fields is out of range"),
         (KIWI.replace("+0.263873386", "+0.2638733861"), "no line of a link"),
-        (KIWI.replace("Right", "Nobody"), "\"Nobody\", which is not in the topology"),
+        (KIWI.replace("Right", "No.body"), "\"No.body\", which is no name of a server"),
         (HELLO.to_owned(), "does not belong here"),
     ] {
         let mut right = herd.tls("Left", Some(&shown));

@@ -81,6 +81,23 @@ impl Herd {
         let tls = Box::new(StreamOwned::new(session, Tls::bounded(stream)));
         Tls(BufReader::new(tls), socket)
     }
+
+    /// The certificate that a server shows, in DER.
+    pub fn shown_by(&self, server: &str) -> Vec<u8> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots(&self.key_file("authority.pem")))
+            .with_no_client_auth();
+        let name = ServerName::try_from(server.to_owned()).unwrap();
+        let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream =
+            Tls::bounded(TcpStream::connect(("127.0.0.1", self.port(server))).unwrap());
+        while session.is_handshaking() {
+            session.complete_io(&mut stream).unwrap();
+        }
+        session.peer_certificates().unwrap()[0].to_vec()
+    }
 }
 
 /// From some days before to some days after now.

@@ -7,6 +7,7 @@
 use super::super::Herd;
 use super::super::record::Record;
 use super::super::store::Merged;
+use super::super::topology::is_server_name;
 use super::Writer;
 use crate::wire::journal::{
     JOURNAL_LINE_MAX_BYTES, JOURNAL_VERSION, JournalLine, parse_journal_line,
@@ -18,8 +19,7 @@ use crate::wire::peer::AtLine;
 pub struct Replayed {
     /// Records, also those that a later line replaced.
     pub records: u64,
-    /// Records that were whole but not let in: forgotten by now, too many, or of a server that is not
-    /// in the topology any more.
+    /// Records that were whole but not let in: forgotten by now, or too many.
     pub dropped: u64,
     /// Neighbours that need to send only what was missed.
     pub marks: usize,
@@ -124,9 +124,14 @@ impl<'h> Replay<'h> {
     }
 
     fn record_received(&mut self, line: &[u8], at: &AtLine<'_>) {
-        // The topology may have lost a server since. To pass on its records would cut every link.
-        let known = self.herd.topology.by_name(at.server).is_some();
-        let merged = Record::new(line, at).filter(|_| known);
+        // The topology may have lost the server since. Neighbours cut a link for a name that is none.
+        if self.herd.topology.by_name(at.server).is_none() {
+            if !is_server_name(at.server) {
+                return self.damage_found();
+            }
+            self.herd.strangers.note(at.server);
+        }
+        let merged = Record::new(line, at);
         match merged.map_or(Merged::TooOld, |record| self.herd.store.merge(record, None)) {
             Merged::New | Merged::Changed | Merged::Kept => self.replayed.records += 1,
             Merged::Full | Merged::TooOld => self.replayed.dropped += 1,

@@ -297,8 +297,8 @@ fn lines_of_another_version_are_damage_and_those_of_no_version_are_not() {
 fn whole_lines_that_have_no_place_here_are_dropped_and_are_no_damage() {
     let mut file = Vec::new();
     write_header(&mut file);
-    write_record(&mut file, b"AT Gone +0.000000000 k2 +1-1 10");
     write_record(&mut file, b"AT B +0.000000000 k1 +1-1 10");
+    write_record(&mut file, b"AT B +0.000000000 k2 +1-1 10");
     write_record(&mut file, b"AT B +0.000000000 k3 +1-1 9.999999999");
     write_record(&mut file, b"AT B +0.000000000 k4 +1-1 10");
     write_taken(&mut file, b"Gone", 7, 7);
@@ -312,6 +312,21 @@ fn whole_lines_that_have_no_place_here_are_dropped_and_are_no_damage() {
     let (records, dropped, marks) = (replayed.records, replayed.dropped, replayed.marks);
     assert_eq!((records, dropped, marks, replayed.damaged_lines), (1, 3, 1, 0));
     assert!(herd.where_is(b"k1").is_some());
+}
+
+#[test]
+fn records_of_a_server_that_has_left_the_topology_are_known_and_a_name_that_is_none_is_damage() {
+    let mut file = Vec::new();
+    write_header(&mut file);
+    write_record(&mut file, b"AT Gone +0.000000000 k1 +1-1 10");
+    write_record(&mut file, b"AT Gone +0.000000000 k2 +1-1 10");
+    write_record(&mut file, b"AT -Gone +0.000000000 k3 +1-1 10");
+    let mut herd = herd();
+    let (replayed, _) = replay_into(&mut herd, &[&file]);
+    assert_eq!((replayed.records, replayed.dropped, replayed.damaged_lines), (2, 0, 1));
+    assert!(herd.where_is(b"k1").is_some() && herd.where_is(b"k3").is_none());
+    assert!(herd.next_stranger().unwrap().to_string().contains("names the server Gone,"));
+    assert_eq!(herd.next_stranger(), None);
 }
 
 #[test]

@@ -51,8 +51,8 @@ pub enum Nonsense {
     OutOfPlace,
     /// The HELLO of another server than the one that was dialled, or of another version.
     WrongServer(Refusal),
-    /// An AT line by a server that the topology does not have.
-    UnknownServer(String),
+    /// An AT line by a server whose name no topology could have.
+    ServerName(String),
     /// A HERE above every mark that was sent.
     MarkAhead {
         /// The number in the HERE.
@@ -70,8 +70,8 @@ impl fmt::Display for Nonsense {
             }
             Nonsense::OutOfPlace => f.write_str("a line of this kind does not belong here"),
             Nonsense::WrongServer(refusal) => refusal.fmt(f),
-            Nonsense::UnknownServer(name) => {
-                write!(f, "it names the server {name:?}, which is not in the topology")
+            Nonsense::ServerName(name) => {
+                write!(f, "it names the server {name:?}, which is no name of a server")
             }
             Nonsense::MarkAhead { here, marked } => {
                 write!(f, "it has taken in mark {here}, but was sent no mark above {marked}")

@@ -17,6 +17,7 @@ mod flow;
 mod later;
 mod looking_up;
 mod pace;
+mod probation;
 mod racing;
 mod script;
 mod stopping;

@@ -210,7 +210,7 @@ fn a_stop_does_not_wait_for_attempts() {
 fn an_address_that_breaks_the_handshake_is_the_last_to_be_tried_the_next_time() {
     let (server, client) = identity();
     let mut bench = Bench::new();
-    let options = ListenOptions { speech: Speech::Tls(server) };
+    let options = ListenOptions { speech: Speech::Tls(server), ..ListenOptions::default() };
     let port = bench.listen_with(options, || Script::new("server")).port();
     // It takes connections, and hangs up at the first word of TLS.
     let broken = TcpListener::bind(("127.0.0.2", port)).unwrap();

@@ -10,7 +10,7 @@ use super::*;
 const ALERT: u8 = 21;
 
 fn listening(tls: &TlsServer) -> ListenOptions {
-    ListenOptions { speech: Speech::Tls(tls.clone()) }
+    ListenOptions { speech: Speech::Tls(tls.clone()), ..ListenOptions::default() }
 }
 
 pub(super) fn trusting(tls: &TlsClient) -> ConnectOptions {

@@ -255,6 +255,12 @@ impl Talk {
         Next::Close
     }
 
+    /// Answers a line as an invalid command, whatever it says.
+    pub fn refuse(&mut self, me: Token, line: &[u8], cx: &mut Ctx<'_, Server>) {
+        logging::received(me, || peer(me, cx), line);
+        self.reply(me, cx, |out| write_refusal(out, line));
+    }
+
     fn reply(&mut self, me: Token, cx: &mut Ctx<'_, Server>, compose: impl FnOnce(&mut Vec<u8>)) {
         let start = cx.app.answers.len();
         compose(&mut cx.app.answers);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::State;
 use super::lines::{beat, cut, level_of, write};
+use super::moves::Whose;
 use crate::herd::links::{Answer, NeighbourId, ResumedFrom};
 use crate::herd::liveness::Liveness;
 use crate::reactor::{Ctx, Protocol, Reason, Target, Token};
@@ -39,6 +40,7 @@ impl Dialled {
 
 impl Protocol<Server> for Dialled {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        cx.app.take_over(me, self.neighbour, cx.io);
         cx.io.register_producer(me);
         cx.io.set_urgent(me);
         self.liveness = Liveness::new(cx.io.now());
@@ -90,10 +92,17 @@ impl Protocol<Server> for Dialled {
         beat(me, &self.name, &mut self.liveness, cx.io, |output| herd.write_mark(id, output));
     }
 
-    fn connection_lost(&mut self, _me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
-        cx.app.herd.link_lost(self.neighbour);
+    fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         let Some(link) = cx.app.links.links.get_mut(self.neighbour.index()) else { return };
         let was_up = matches!(link.state, State::Up(_));
+        match link.whose(me) {
+            Whose::Nobodys => return,
+            Whose::Moving => return link.move_failed(self.neighbour, &self.name, why, cx.io),
+            Whose::Present => cx.app.herd.link_lost(self.neighbour),
+        }
+        if link.goes_on_at_new_address(&cx.app.herd, self.neighbour) {
+            return log::warn!("link to {} is down: {why}; its new address is dialled", self.name);
+        }
         if cx.io.is_stopping() {
             log::info!("link to {} is down: {why}", self.name);
             link.state = State::Ended;

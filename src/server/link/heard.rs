@@ -60,6 +60,7 @@ impl Heard {
                 }
             }
         }
+        cx.app.warn_of_strangers();
     }
 }
 
@@ -78,6 +79,7 @@ impl Protocol<Server> for Heard {
             cx.io.abort_connection(earlier);
         }
         link.backoff.reset();
+        cx.app.links.expect_missing(&cx.app.herd, cx.io);
         log::info!("link from {} is up", self.name);
         write(me, &self.name, cx.io, |output| cx.app.herd.write_resume(id, output));
         // A neighbour that dials in is back: no need to wait before dialling it.
@@ -110,6 +112,7 @@ impl Protocol<Server> for Heard {
         {
             link.heard = None;
         }
+        cx.app.links.expect_missing(&cx.app.herd, cx.io);
         log::info!("link from {} is down: {why}; it brought {} news", self.name, self.news);
     }
 }

@@ -81,7 +81,7 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let tls = TlsServer::new(vec![made.cert.der().to_vec()], made.signing_key.serialize_der());
     let mut other = Reactor::new(Other(0)).unwrap();
-    let options = ListenOptions { speech: Speech::Tls(tls.unwrap()) };
+    let options = ListenOptions { speech: Speech::Tls(tls.unwrap()), ..ListenOptions::default() };
     let any = "127.0.0.1:0".parse().unwrap();
     let listener = other.io().listen_tcp(any, options, Box::new(Other(0))).unwrap();
     let port = other.io().local_address(listener).unwrap().port();
