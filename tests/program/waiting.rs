@@ -195,6 +195,7 @@ fn questions_beyond_those_that_may_wait_in_all_are_refused_at_once() {
     let refused = refusals(&mut client, 20, words);
     assert_eq!(refused, [[false; 3].as_slice(), &[true; 17]].concat());
     // The log is told once, not for each.
+    scene.herd.wait_for_log("Solo", "further warnings are suppressed");
     let log = scene.herd.log("Solo");
     let warnings = log.lines().filter(|line| line.contains("WARN") && line.contains(words));
     assert_eq!(warnings.count(), 1, "{log}");
