@@ -125,8 +125,7 @@ pub const BACKLOG_MAX: u16 = 4096;
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// How long after `lose_connection` a connection may stay without the peer taking any of the rest of
-/// our output, or without the reply that is owed to it. Longer only for one that keeps reading, and for one
-/// whose last replies are withheld: whoever withholds them lets them go, or aborts.
+/// our output, or without the reply that is owed to it. Longer only for one that keeps reading.
 pub const LOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long an accepted TLS connection may take to shake hands.

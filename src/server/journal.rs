@@ -6,17 +6,22 @@
 //! sync, or the close of a file that has lost its name, the helper thread does: one sync at a time, and the next
 //! covers all that was written meanwhile. Called by [`Server`] and the command line.
 //!
+//! What the turn brought is written in one piece, however much it was; only a file that lacked something
+//! before the turn is written in shares.
+//!
 //! # With `--sync always`
 //!
-//! What clients are told stays in their connections ([`Io::withhold_output`]) until a sync has covered every
-//! change that was made by then. Neighbours do not wait: they are told what is so.
+//! A reply with an AT line waits in its connection's queue ([`replies`](super::replies)) until a sync has
+//! covered the record that it tells of; then the connection is told ([`Event::SendReady`]). If one has
+//! waited for [`REPLY_TIMEOUT`], all that wait are refused, and later ones at once, until a sync has got
+//! further. Neighbours do not wait: they are told what is so.
 //!
 //! # When the disk fails
 //!
 //! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried again
 //! each second. A file that cannot grow and is more than twice as long as it must be is written anew, which takes
-//! less room. Meanwhile the server serves, and replies do not wait: `--sync always` promises nothing then. After
-//! a sync that failed, the file's later syncs prove nothing (the kernel may have dropped what it could not
+//! less room. Meanwhile the server serves, and with `--sync always` refuses what is not on disk. After a sync
+//! that failed, the file's later syncs prove nothing (the kernel may have dropped what it could not
 //! write), so all of the journal is written to a new file. So it is where the disk was read-only or full at the
 //! start, when what is there was read and could not be gone on with.
 
@@ -34,7 +39,7 @@ use serde_json::{Value, json};
 
 use super::{Event, Server};
 use crate::herd::Herd;
-use crate::herd::journal::Gate;
+use crate::herd::journal::{Gate, Verdict};
 use crate::reactor::{DelayedCall, Io, Target, Token};
 use file::{Extent, JournalFile, Opened};
 use hold::Hold;
@@ -48,6 +53,9 @@ pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long after a rewrite that failed another one is begun. The journal that there is serves as well.
 pub const REWRITE_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a reply waits for the disk, with [`SyncPolicy::Always`]. Then its line is refused.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When what was written is made to outlive a power failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +92,8 @@ pub enum JournalEvent {
     Closed,
     /// What failed may be tried again.
     Retry,
+    /// A reply may have waited too long.
+    ReplyOver,
 }
 
 impl From<JournalEvent> for Event {
@@ -118,8 +128,10 @@ pub struct Journal {
     syncing: Syncing,
     /// How far the file is known to be on disk.
     synced: Extent,
-    /// Replies by the change that they wait for: whose, and up to where in its output.
-    gate: Gate<(Token, u64)>,
+    /// Connections whose replies wait, by the change that they wait for, and since when.
+    gate: Gate<(Token, Instant)>,
+    /// A delayed call will look after the reply that has waited the longest.
+    reply_limit_set: bool,
     trouble: Option<Trouble>,
     /// A delayed call will try again.
     retry_is_due: bool,
@@ -144,6 +156,10 @@ impl Journal {
         }
         found::say(&path, herd, &found);
         let trouble = file.as_ref().err().map(Trouble::at_start);
+        let mut gate = Gate::new();
+        if trouble.is_some() && file::is_on_disk(&path, &found) {
+            gate.synced(herd.last_change());
+        }
         let journal = Self {
             path,
             hold,
@@ -154,7 +170,8 @@ impl Journal {
             rewrite_not_before: None,
             syncing: Syncing::Idle,
             synced: Extent::default(),
-            gate: Gate::new(),
+            gate,
+            reply_limit_set: false,
             trouble,
             retry_is_due: false,
         };
@@ -162,28 +179,35 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Whether what clients are told has to be withheld ([`Io::withhold_output`]).
+    /// Whether replies with AT lines wait until what they tell of is on disk.
     pub fn withholds_replies(&self) -> bool {
         self.policy == SyncPolicy::Always
     }
 
-    /// Writes what the turn changed, has it synced, and lets replies go that need not wait. To be called
-    /// before the links are pumped.
+    /// What becomes of a reply that tells of this change.
+    pub fn verdict(&self, change: u64) -> Verdict {
+        if self.withholds_replies() { self.gate.verdict(change) } else { Verdict::Send }
+    }
+
+    /// Notes that a connection has replies that wait for what has changed by now. It is told with
+    /// [`Event::SendReady`] when that is on disk, or will not be in time.
+    pub fn wait(&mut self, client: Token, herd: &Herd, io: &mut Io<Server>) {
+        if self.gate.hold_on(herd.last_change(), (client, io.now())).is_some() {
+            io.post(client, Event::SendReady);
+        }
+        self.watch_replies(io);
+    }
+
+    /// Writes what the turn changed, and has it synced. To be called before the links are pumped.
     pub fn turn_end(&mut self, herd: &Herd, io: &mut Io<Server>) {
-        if !(self.retry_is_due && matches!(self.trouble, Some(Trouble::Write(_)))) {
-            self.write(herd, io);
+        match &mut self.file {
+            Some(file) if self.retry_is_due && matches!(self.trouble, Some(Trouble::Write(_))) => {
+                file.skip_turn();
+            }
+            _ => self.write(herd, io),
         }
         self.carry_on_rewriting(herd, io);
         self.carry_on_syncing(io);
-        for reply in io.take_withheld() {
-            let ready = match self.trouble {
-                None => self.gate.hold(herd.last_change(), reply),
-                Some(_) => Some(reply),
-            };
-            if let Some((client, end)) = ready {
-                io.release_output(client, end);
-            }
-        }
     }
 
     /// News from the helper thread, or a delayed call.
@@ -203,6 +227,7 @@ impl Journal {
             }
             JournalEvent::Closed => {}
             JournalEvent::Retry => self.retry(io),
+            JournalEvent::ReplyOver => self.reply_over(io),
         }
     }
 
@@ -239,6 +264,7 @@ impl Journal {
             "unsynced": herd.last_change().saturating_sub(self.synced.change),
             "rewriting": self.rewrite.is_some(),
             "replies_waiting": self.gate.waiting(),
+            "refuses": self.gate.refuses(),
         })
     }
 
@@ -255,13 +281,16 @@ impl Journal {
             return;
         };
         match file.append(herd) {
-            Ok(more) => {
+            Ok(true) => {
+                if let Some(Trouble::Write(words)) = &mut self.trouble {
+                    "it is written again, but lacks records still".clone_into(words);
+                }
+                // Nothing else would wake the loop for the rest.
+                io.post(Target::Application, Event::PumpAgain);
+            }
+            Ok(false) => {
                 if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Write(_))).is_some() {
                     log::warn!("journal {}: it is written again", self.path.display());
-                }
-                if more {
-                    // Nothing else would wake the loop for the rest.
-                    io.post(Target::Application, Event::PumpAgain);
                 }
             }
             Err(e) => self.fail(Trouble::Write(format!("cannot write: {e}")), io),
@@ -304,10 +333,49 @@ impl Journal {
 
     fn note_synced(&mut self, extent: Extent, io: &mut Io<Server>) {
         self.synced = extent;
+        let refused = self.gate.refuses();
         self.gate.synced(extent.change);
-        while let Some((client, end)) = self.gate.next_ready() {
-            io.release_output(client, end);
+        if refused && !self.gate.refuses() {
+            log::warn!("journal {}: replies wait for it again", self.path.display());
         }
+        while let Some((client, _)) = self.gate.next_ready() {
+            io.post(client, Event::SendReady);
+        }
+    }
+}
+
+/// Replies that wait.
+impl Journal {
+    /// Sees to it that the reply which has waited the longest is looked after in time.
+    fn watch_replies(&mut self, io: &mut Io<Server>) {
+        if self.reply_limit_set {
+            return;
+        }
+        if let Some((_, since)) = self.gate.oldest() {
+            let waited = io.now().saturating_duration_since(*since);
+            let left = REPLY_TIMEOUT.saturating_sub(waited);
+            io.call_later(left, Target::Application, JournalEvent::ReplyOver.into());
+            self.reply_limit_set = true;
+        }
+    }
+
+    fn reply_over(&mut self, io: &mut Io<Server>) {
+        self.reply_limit_set = false;
+        let now = io.now();
+        let too_long =
+            |(_, since): &(Token, Instant)| now.saturating_duration_since(*since) >= REPLY_TIMEOUT;
+        if self.gate.oldest().is_some_and(too_long) {
+            log::error!(
+                "journal {}: nothing has reached the disk for {} s; reports that are not on disk are \
+                 refused until something does",
+                self.path.display(),
+                REPLY_TIMEOUT.as_secs()
+            );
+            for (client, _) in self.gate.refuse() {
+                io.post(client, Event::SendReady);
+            }
+        }
+        self.watch_replies(io);
     }
 }
 
@@ -319,7 +387,7 @@ impl Journal {
             let wants = self.file.as_ref().is_some_and(|file| match self.trouble {
                 None => file.wants_rewrite(herd),
                 // A disk that may have room for less than the slack: it would be full of it for ever.
-                Some(Trouble::Write(_)) => file.would_shrink(herd),
+                Some(Trouble::Write(_)) => self.retry_is_due && file.would_shrink(herd),
                 // The retry begins it.
                 Some(Trouble::Sync(_)) => false,
             });
