@@ -16,6 +16,7 @@ mod links;
 mod listening;
 mod load;
 mod logs;
+mod pipelines;
 mod places;
 mod pool;
 mod proof;
