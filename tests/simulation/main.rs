@@ -31,7 +31,12 @@
 //!    for what is lost. A server that comes back is sent what it missed, and nothing that it had.
 //! 6. What was not heard for as long as `--forget-after` is forgotten by all, and stays so after
 //!    restarts. Where clocks agree, all servers forget it at once.
-//! 7. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
+//! 7. No reply leaves before its record is in the journal, unless the disk takes nothing, and with the
+//!    kernel for each link that was current when the turn began, unless the kernel does not take all of
+//!    it: however many records a turn brings, and however little a socket holds.
+//! 8. Under `--sync always`, a reply that is not on disk in 10 s is refused, and owed to nobody. Once a
+//!    disk takes something again, replies wait again.
+//! 9. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
 //!    server that knows as many as it may turns away no others than new ones, and keeps its replies.
 //!
 //! # What it has been seen to catch
@@ -55,6 +60,9 @@
 //! | a journal's torn last line is not cut off, or its check sums are not looked at | `whatever_dies…`, `whatever_is_lost…` |
 //! | the sweep of the change log never runs, keeps the dead or drops the living | `a_busy_herd…` |
 //! | a pump does not heed its limit, or a journal is never written anew | `a_busy_herd…` |
+//! | a link that is current, or a journal that lacks nothing, gets a share of what a turn brought | `no_reply_leaves…` |
+//! | replies leave before the links are written, or before the journal is | `no_reply_leaves…` |
+//! | a disk that takes something again goes on being refused | `whatever_dies…` |
 //! | a cursor does not see what a sweep under way has kept | `a_busy_herd…` |
 //! | what is due to be forgotten is told, taken in, found, or wins | `what_is_forgotten…` |
 //! | what is forgotten leaves its place in the index or the change log to another | `what_is_forgotten…` |
@@ -115,6 +123,7 @@ const DELAYS: Theme = Theme {
     forgetting: false,
     busy: false,
     full: false,
+    load: false,
 };
 
 /// Were there any other source of chance, a seed that fails once could not be looked at again.
@@ -201,6 +210,17 @@ fn a_full_server_keeps_what_it_has_replied_to() {
     with_seeds("a_full_server_keeps_what_it_has_replied_to", 200, theme, |world| {
         world.stop_all_and_start();
         world.assert_each_keeps_its_own();
+    });
+}
+
+#[test]
+fn no_reply_leaves_before_the_journal_and_the_links_have_all_that_its_turn_brought() {
+    let syncs = &[Sync::Always, Sync::Second, Sync::Never];
+    let theme = Theme { trouble: Trouble::Deaths, syncs, load: true, ..DELAYS };
+    let test = "no_reply_leaves_before_the_journal_and_the_links_have_all_that_its_turn_brought";
+    with_seeds(test, 200, theme, |world| {
+        let checked = world.promises_checked;
+        assert!(checked.0 > 0 && checked.1 > 0, "nothing was promised: {checked:?}");
     });
 }
 
