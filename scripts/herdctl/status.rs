@@ -8,7 +8,7 @@ use crate::process::{self, Noted};
 use crate::ready::lack;
 use crate::run_dir::PLACES;
 use crate::stop;
-use crate::talk::{self, Status};
+use crate::talk::{self, Link, Status};
 use std::fmt::Write as _;
 
 /// The table, and whether all is well.
@@ -33,6 +33,13 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
             status.as_ref().ok().and_then(|status| status.journal_trouble.as_ref())
         {
             _ = writeln!(remarks, "{name}: its journal is not kept: {trouble}.");
+        }
+        for link in status.iter().flat_map(|status| &status.links).filter(|link| link.behind) {
+            let Link { name: neighbour, backlog, .. } = link;
+            _ = writeln!(
+                remarks,
+                "{name}: its link with {neighbour} is behind by {backlog} records; replies do not wait for it."
+            );
         }
         let address = address.or_else(|| status.as_ref().ok()?.address.clone());
         rows.push(row(name, address, &noted, status.ok().as_ref()));
@@ -103,13 +110,13 @@ fn milliseconds(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::talk::Link;
 
     fn answered(states: &[(&str, &str)]) -> Status {
         let link = |&(name, state): &(&str, &str)| Link {
             name: name.to_owned(),
             state: state.to_owned(),
             backlog: 0,
+            behind: false,
         };
         Status {
             clients: 3,

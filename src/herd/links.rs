@@ -277,9 +277,10 @@ impl Herd {
             _ => u64::MAX,
         };
         // What one turn brings is bounded where it is read.
-        let (limit_bytes, mut entries_left) = match neighbour.is_current {
-            true => (usize::MAX, usize::MAX),
-            false => (limit_bytes, PUMP_ENTRIES_MAX),
+        let (limit_bytes, mut entries_left) = if neighbour.is_current {
+            (usize::MAX, usize::MAX)
+        } else {
+            (limit_bytes, PUMP_ENTRIES_MAX)
         };
         let full = out.len().saturating_add(limit_bytes);
         for (number, change) in self.store.changes_after(*cursor) {

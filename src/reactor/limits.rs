@@ -65,7 +65,7 @@ impl Limits {
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 
 /// How many connections' budgets all links together are read in one turn, and all other connections
-/// together, give or take one. The others keep their places in the queue. A turn of some thousand
+/// together, give or take one; and what is taken up of input that earlier turns have left. The others keep their places in the queue. A turn of some thousand
 /// full budgets would take many seconds, in which no delayed call comes, no signal is heard and no reply is
 /// sent. As many commands as this holds are answered in about a millisecond.
 pub const TURN_READ_BUDGETS: usize = 4;

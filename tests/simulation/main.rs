@@ -34,7 +34,7 @@
 //! 7. No reply leaves before its record is in the journal, unless the disk takes nothing, and with the
 //!    kernel for each link that was current when the turn began, unless the kernel does not take all of
 //!    it: however many records a turn brings, and however little a socket holds.
-//! 8. Under `--sync always`, a reply that is not on disk in 10 s is refused, and owed to nobody. Once a
+//! 8. Under `--sync always`, a reply that is not on disk in time is refused, and owed to nobody. Once a
 //!    disk takes something again, replies wait again.
 //! 9. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
 //!    server that knows as many as it may turns away no others than new ones, and keeps its replies.
@@ -62,7 +62,7 @@
 //! | a pump does not heed its limit, or a journal is never written anew | `a_busy_herd…` |
 //! | a link that is current, or a journal that lacks nothing, gets a share of what a turn brought | `no_reply_leaves…` |
 //! | replies leave before the links are written, or before the journal is | `no_reply_leaves…` |
-//! | a disk that takes something again goes on being refused | `whatever_dies…` |
+//! | replies go on being refused when the disk takes something again | `no_reply_leaves…` |
 //! | a cursor does not see what a sweep under way has kept | `a_busy_herd…` |
 //! | what is due to be forgotten is told, taken in, found, or wins | `what_is_forgotten…` |
 //! | what is forgotten leaves its place in the index or the change log to another | `what_is_forgotten…` |

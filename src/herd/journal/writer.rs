@@ -60,10 +60,11 @@ impl Writer {
         if self.file_bytes == 0 {
             write_header(out);
         }
-        let (limit_bytes, entries_max) = match self.is_current {
-            // What one turn brings is bounded where it is read.
-            true => (usize::MAX, usize::MAX),
-            false => (limit_bytes, PUMP_ENTRIES_MAX),
+        // What one turn brings is bounded where it is read.
+        let (limit_bytes, entries_max) = if self.is_current {
+            (usize::MAX, usize::MAX)
+        } else {
+            (limit_bytes, PUMP_ENTRIES_MAX)
         };
         let more = self.write_records(herd, out, start.saturating_add(limit_bytes), entries_max);
         if !more {

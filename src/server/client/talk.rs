@@ -143,7 +143,7 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
         let change = if promises(cx) { cx.app.herd.change_of(question.client) } else { 0 };
-        let verdict = verdict(&cx.app.journal, change);
+        let verdict = verdict(cx.app.journal.as_ref(), change);
         let Server { herd, places, bounds, answers, held_bytes, .. } = &mut *cx.app;
         let record = herd.where_is(question.client).filter(|_| verdict != Verdict::Refuse);
         let Some(record) = record else {
@@ -215,7 +215,7 @@ impl Talk {
         let Some(rare) = self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) else { return };
         let peer = peer(me, cx);
         let Server { journal, held_bytes, .. } = &mut *cx.app;
-        let verdict = |change| verdict(journal, change);
+        let verdict = |change| verdict(journal.as_ref(), change);
         while !cx.io.is_choked(me) && rare.replies.is_ready(verdict) {
             let written = cx.io.write_with(me, |out| {
                 let start = out.len();
@@ -263,7 +263,7 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) {
         let change = cx.app.herd.change_of(client);
-        match verdict(&cx.app.journal, change) {
+        match verdict(cx.app.journal.as_ref(), change) {
             Verdict::Send => self.replied(me, start, cx),
             Verdict::Refuse => {
                 cx.app.answers.truncate(start);
@@ -373,8 +373,8 @@ fn promises(cx: &Ctx<'_, Server>) -> bool {
 }
 
 /// What becomes of a reply that tells of this change.
-fn verdict(journal: &Option<Journal>, change: u64) -> Verdict {
-    journal.as_ref().map_or(Verdict::Send, |journal| journal.verdict(change))
+fn verdict(journal: Option<&Journal>, change: u64) -> Verdict {
+    journal.map_or(Verdict::Send, |journal| journal.verdict(change))
 }
 
 /// The journal is to tell this connection when its replies may leave, or are refused.
