@@ -82,10 +82,8 @@ impl Connection {
     /// Has the kernel take what the dialler has written, in whole lines, as far as it has room. What is
     /// written to a connection that is broken, and not known to be, it takes and loses.
     pub fn take_output(&mut self, socket_bytes: usize) -> Vec<u8> {
-        let room = match self.is_broken {
-            true => usize::MAX,
-            false => socket_bytes.saturating_sub(self.backlog(End::Listener)),
-        };
+        let held = self.backlog(End::Listener);
+        let room = if self.is_broken { usize::MAX } else { socket_bytes.saturating_sub(held) };
         let mut length = 0;
         for line in lines(&self.output) {
             if length + line.len() + 1 > room {

@@ -44,6 +44,7 @@ pub enum Trouble {
 
 /// What a test is about.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub struct Theme {
     pub trouble: Trouble,
     pub syncs: &'static [Sync],

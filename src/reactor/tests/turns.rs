@@ -426,7 +426,9 @@ fn what_had_been_queued_of_one_that_becomes_urgent_goes_first_too() {
     bench.until("both", |bench| bench.app().made.len() == 2);
     bench.until_quiet();
     let [first, second] = [0, 1].map(|number| bench.app().made[number].1);
-    clients.iter_mut().for_each(|client| client.send(b"hello"));
+    for client in &mut clients {
+        client.send(b"hello");
+    }
     bench.io().pause_producing(second);
     bench.until_quiet();
     bench.io().resume_producing(second);

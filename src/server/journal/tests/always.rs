@@ -133,7 +133,7 @@ fn one_whose_replies_wait_is_not_read_for_ever() {
     let lines: String = (0..2_000).map(line).collect();
     let mut sent = 0;
     for _ in 0..200 {
-        sent += client.write(lines[sent..].as_bytes()).unwrap_or(0);
+        sent += client.write(&lines.as_bytes()[sent..]).unwrap_or(0);
         scene.turn();
     }
     // A few reads at most are answered, and one lies unanswered.
@@ -144,7 +144,7 @@ fn one_whose_replies_wait_is_not_read_for_ever() {
     let deadline = Instant::now() + Duration::from_secs(60);
     while replies.len() < length {
         assert!(Instant::now() < deadline, "{} bytes of replies", replies.len());
-        sent += client.write(lines[sent..].as_bytes()).unwrap_or(0);
+        sent += client.write(&lines.as_bytes()[sent..]).unwrap_or(0);
         if scene.reactor.app().journal.as_ref().unwrap().syncing == Syncing::UnderWay {
             sync_succeeds(&mut scene);
         }
