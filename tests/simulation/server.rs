@@ -281,11 +281,11 @@ impl Server {
         if plan.sync != Sync::Always {
             return replies;
         }
+        let last = process.herd.last_change();
+        let mut ready: Vec<_> = std::iter::from_fn(|| process.gate.next_ready()).collect();
         if process.gate.oldest().is_some_and(|(since, _)| now - since >= REPLY_TIMEOUT) {
             process.gate.refuse().for_each(drop);
         }
-        let last = process.herd.last_change();
-        let mut ready: Vec<_> = std::iter::from_fn(|| process.gate.next_ready()).collect();
         for reply in replies {
             if process.gate.verdict(last) != Verdict::Refuse {
                 ready.extend(process.gate.hold(last, (now, reply)));
