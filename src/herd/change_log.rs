@@ -110,6 +110,12 @@ impl ChangeLog {
         }
     }
 
+    /// The number of the newest change of the client in `slot`.
+    pub fn number_of(&self, slot: u32) -> Option<u64> {
+        let place = *self.live.get(slot as usize)?;
+        self.entries.get(place as usize).map(|entry| entry.number)
+    }
+
     /// Asks memory for what an entry's death needs: where the entry of this slot stands.
     pub fn touch(&self, slot: u32) {
         black_box(self.live.get(slot as usize).copied());

@@ -3,7 +3,7 @@
 //!
 //! A [`Writer`] writes what changed, newest record of each client once, and then how far each neighbour
 //! has told what stands above; a [`Replay`] takes a file in, however it was cut or spoilt; a [`Gate`]
-//! keeps a reply back until what it promises is on disk. Nothing here opens, writes or syncs a file:
+//! keeps a reply back until what it promises is on disk, or refuses it. Nothing here opens, writes or syncs a file:
 //! `server` does, and the simulator does it with a disk that it made up. The lines are those of
 //! [`wire::journal`](crate::wire::journal).
 //!
@@ -26,7 +26,7 @@ mod gate;
 mod replay;
 mod writer;
 
-pub use gate::Gate;
+pub use gate::{Gate, Verdict};
 pub use replay::{Replay, Replayed};
 pub use writer::{REWRITE_SLACK_BYTES, Writer};
 

@@ -5,6 +5,11 @@
 //! cursor in the change log: [`Herd::pump`] writes what lies after it. Near the end that is flooding,
 //! far back it is catching up.
 //!
+//! A link is *current* when, as the turn begins, its cursor stands at the end of the log and the kernel
+//! has all that was written to it. A pump writes all that the turn brought to a current link, and replies
+//! leave after it. Any other link that is up is *behind*: a pump writes to it within a budget, and
+//! replies do not wait for it.
+//!
 //! A link opens with HELLO from the dialler; the listener answers with a HELLO of its own and RESUME,
 //! see [`peer`](crate::wire::peer). That both say their identity is what makes it safe not to send a
 //! record back: a server that has started anew may have forgotten what it told.
@@ -23,7 +28,7 @@ use crate::wire::peer::{
 
 pub use fault::{Nonsense, Refusal};
 
-/// How many entries of the change log one pump looks at.
+/// How many entries of the change log one pump of a link that is behind looks at.
 ///
 /// What is skipped writes nothing, so the limit in bytes would not stop a walk over a million records
 /// that all came from this neighbour.
@@ -58,6 +63,10 @@ pub(super) struct Neighbour {
     taken_in: u64,
     /// Of the changes that it brought, those above this number came under that identity.
     identity_since: u64,
+    /// Whether the link is current in this turn; see the module's head.
+    is_current: bool,
+    /// How often the link has ceased to be current while it was up.
+    fell_behind: u64,
 }
 
 /// How far the connection that this server dialled has come, and its cursor in the change log.
@@ -86,6 +95,8 @@ impl Neighbour {
             identity: None,
             taken_in: 0,
             identity_since: 0,
+            is_current: false,
+            fell_behind: 0,
         }
     }
 
@@ -227,7 +238,32 @@ impl Herd {
     pub fn link_lost(&mut self, id: NeighbourId) {
         if let Some(neighbour) = self.neighbours.get_mut(id.index()) {
             neighbour.link = Link::Down;
+            neighbour.is_current = false;
         }
+    }
+
+    /// Decides whether a link is current in the turn that begins. `output_is_empty`: the kernel has all
+    /// that was written to the link.
+    ///
+    /// To be called for each link when a turn begins, before anything changes.
+    pub fn turn_begins(&mut self, id: NeighbourId, output_is_empty: bool) {
+        let is_up = self.link_is_up(id);
+        let is_current = is_up && output_is_empty && !self.lacks_changes(id);
+        if let Some(neighbour) = self.neighbours.get_mut(id.index()) {
+            let was_current = std::mem::replace(&mut neighbour.is_current, is_current);
+            neighbour.fell_behind += u64::from(is_up && was_current && !is_current);
+        }
+    }
+
+    /// Whether a link that is up is behind, so that replies do not wait for it.
+    pub fn is_behind(&self, id: NeighbourId) -> bool {
+        let is_current = self.neighbours.get(id.index()).is_some_and(|it| it.is_current);
+        self.link_is_up(id) && !is_current
+    }
+
+    /// How often a link has fallen behind, its first catching up after it came up not counted.
+    pub fn times_behind(&self, id: NeighbourId) -> u64 {
+        self.neighbours.get(id.index()).map_or(0, |neighbour| neighbour.fell_behind)
     }
 
     /// Whether the link to a neighbour is up: dialled, and resumed.
@@ -253,7 +289,8 @@ impl Herd {
         }
     }
 
-    /// Appends what the neighbour lacks: AT lines until `limit_bytes` are reached, then a MARK.
+    /// Appends what the neighbour lacks, then a MARK: all AT lines if the link is current, and
+    /// otherwise until `limit_bytes` are reached or [`PUMP_ENTRIES_MAX`] entries were looked at.
     ///
     /// To be called at the end of each turn for each link whose output has room. What came from the
     /// neighbour itself is skipped. Nothing is written to a link that is not up.
@@ -266,8 +303,13 @@ impl Herd {
             Some(identity) if identity == *listener => neighbour.identity_since,
             _ => u64::MAX,
         };
+        // What one turn brings is bounded where it is read.
+        let (limit_bytes, mut entries_left) = if neighbour.is_current {
+            (usize::MAX, usize::MAX)
+        } else {
+            (limit_bytes, PUMP_ENTRIES_MAX)
+        };
         let full = out.len().saturating_add(limit_bytes);
-        let mut entries_left = PUMP_ENTRIES_MAX;
         for (number, change) in self.store.changes_after(*cursor) {
             if out.len() >= full || entries_left == 0 {
                 pumped.more = true;

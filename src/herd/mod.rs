@@ -176,6 +176,11 @@ impl Herd {
         self.store.last_change()
     }
 
+    /// The number of the change that brought what is known of a client; 0 when nothing is.
+    pub fn change_of(&self, client: &[u8]) -> u64 {
+        self.store.change_of(client).unwrap_or(0)
+    }
+
     /// How many entries the change log has: a bounded multiple of the clients.
     pub fn change_log_entries(&self) -> usize {
         self.store.log_entries()

@@ -222,6 +222,11 @@ impl Store {
         self.kept.len() >= LARGE_CLIENTS
     }
 
+    /// The number of the change that brought the record held of a client; `None` when it is not known.
+    pub fn change_of(&self, client: &[u8]) -> Option<u64> {
+        self.log.number_of(self.find(client).ok()?)
+    }
+
     /// The number of the newest change; 0 before the first.
     pub fn last_change(&self) -> u64 {
         self.log.last()

@@ -8,7 +8,7 @@ use super::process::{self, Noted};
 use super::ready::lack;
 use super::run_dir::PLACES;
 use super::stop;
-use super::talk::{self, LookUp, Status};
+use super::talk::{self, Link, LookUp, Status};
 use std::fmt::Write as _;
 
 /// A look-up that takes longer is worth a remark.
@@ -34,6 +34,13 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
         }
         if let Some(fullness) = status.as_ref().ok().and_then(fullness) {
             _ = writeln!(remarks, "{name}: {fullness}.");
+        }
+        for link in status.iter().flat_map(|status| &status.links).filter(|link| link.behind) {
+            let Link { name: neighbour, backlog, .. } = link;
+            _ = writeln!(
+                remarks,
+                "{name}: its link with {neighbour} is behind by {backlog} records; replies do not wait for it."
+            );
         }
         let address = address.or_else(|| status.as_ref().ok()?.address.clone());
         rows.push(row(name, address, &noted, status.ok().as_ref()));
@@ -140,13 +147,13 @@ fn milliseconds(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::talk::Link;
 
     fn answered(states: &[(&str, &str)]) -> Status {
         let link = |&(name, state): &(&str, &str)| Link {
             name: name.to_owned(),
             state: state.to_owned(),
             backlog: 0,
+            behind: false,
         };
         Status {
             clients: 3,

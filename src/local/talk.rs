@@ -59,6 +59,8 @@ pub struct Link {
     pub state: String,
     /// Records that the neighbour has yet to be told.
     pub backlog: u64,
+    /// It has not taken all that it was sent, and replies do not wait for it.
+    pub behind: bool,
 }
 
 /// One look-up that has no answer yet.
@@ -148,6 +150,7 @@ fn parse_status(line: &str) -> Result<Status, String> {
                 name: text(link, "name"),
                 state: text(link, "state"),
                 backlog: number(link, "backlog"),
+                behind: link.get("behind").and_then(Value::as_bool).unwrap_or(false),
             })
             .collect(),
     })

@@ -248,8 +248,11 @@ impl Connection {
         let closed = match tls.receive(bytes, plain) {
             Ok(closed) => closed,
             Err(words) => {
-                // The alert tells the other side what was wrong; one attempt, then the end.
-                let _ = self.flush(&mut Spare::default());
+                // The alert tells the other side what was wrong; one attempt, then the end. Output that
+                // is not sealed yet stays behind: it would leave before the turn's end.
+                if let Some(stream) = &mut self.stream {
+                    tls.records.flush_to(stream);
+                }
                 return Err(Reason::Tls(words));
             }
         };

@@ -1,4 +1,4 @@
-//! Holding back: input that nobody wants yet, output that must not leave yet, and who goes first.
+//! Holding back: input that nobody wants yet, what a turn may take up, and who goes first.
 //!
 //! The part of [`Io`] by which handlers steer the flow of a connection. Reading stops of itself above the
 //! high-water mark; everything else here is asked for. Called by handlers.
@@ -11,7 +11,6 @@
 //! | choked | input; a producer's producing | the output reached its high-water mark | it is drained |
 //! | held back | input | paused, or choked and no producer | neither is so any more |
 //! | producer | nothing by itself | [`Io::register_producer`] | for ever: choked, it is read and does not produce |
-//! | withheld | output | [`Io::withhold_output`] | [`Io::release_output`], as far as that goes |
 //! | drained | nothing any more | a choked output came down to the low mark | its handler is told to resume |
 
 use super::connection::{Connection, Phase};
@@ -19,44 +18,6 @@ use super::slots::find;
 use super::{Application, Io, Token};
 
 impl<A: Application> Io<A> {
-    /// From now on what is written to this connection stays here until it is released: for replies that
-    /// promise something which is not true yet. It counts as output in every other respect, so whoever
-    /// has too much of it is not read, and the connection does not end before it is sent.
-    pub fn withhold_output(&mut self, token: Token) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.output.withhold();
-        }
-    }
-
-    /// Who has written what is withheld since this was last asked, each with the end of its output. To
-    /// be asked at each turn's end, where any output is withheld at all.
-    pub fn take_withheld(&mut self) -> Vec<(Token, u64)> {
-        let sockets = &mut self.sockets;
-        let with_end = |token: Token| {
-            let connection = find(sockets, token)?;
-            connection.output.report_taken();
-            Some((token, connection.output.end()))
-        };
-        self.withheld.drain(..).filter_map(with_end).collect()
-    }
-
-    /// Lets go what a connection had written by that end of its output.
-    pub fn release_output(&mut self, token: Token, end: u64) {
-        self.release(token, Some(end));
-    }
-
-    /// Nothing that this connection writes is withheld any more.
-    pub fn stop_withholding_output(&mut self, token: Token) {
-        self.release(token, None);
-    }
-
-    fn release(&mut self, token: Token, end: Option<u64>) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.output.release_to(end);
-            self.queue_flush(token);
-        }
-    }
-
     /// Stops reading from this connection, until [`Io::resume_producing`].
     pub fn pause_producing(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.sockets, token) {
@@ -109,8 +70,22 @@ impl<A: Application> Io<A> {
     /// Reads and flushes this connection before all that are not urgent, and closes it neither for its
     /// silence nor for what lies unread: who declares it so looks after its life. For links.
     pub fn set_urgent(&mut self, token: Token) {
-        if let Some(connection) = find(&mut self.sockets, token) {
-            connection.urgent = true;
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        if std::mem::replace(&mut connection.urgent, true) {
+            return;
         }
+        // The connection changes queues. Its old entries stay behind, and find nothing left to do.
+        if std::mem::take(&mut connection.in_ready) {
+            self.mark_ready(token);
+        }
+        if find(&mut self.sockets, token).is_some_and(|c| std::mem::take(&mut c.in_writes)) {
+            self.queue_flush(token);
+        }
+    }
+
+    /// Counts input that an earlier turn has read and left, and that this turn takes up, against the
+    /// turn's budget. When the budget is used up, the remaining events wait for the next turn.
+    pub fn charge_input(&mut self, bytes: usize) {
+        self.input_left = self.input_left.saturating_sub(bytes);
     }
 }

@@ -12,16 +12,17 @@ use super::turn::Reactor;
 use super::{Application, Ctx, Reason, Token};
 
 impl<A: Application> Reactor<A> {
-    /// Step 6, **flush**: one write attempt for each connection that has something to say, links before
-    /// clients, so that a neighbour knows before the client is answered. Those for whom no time is left
-    /// stay at the front of the queue.
+    /// Step 6, **flush**: one write attempt for each connection that has something to say, all links
+    /// before the first client, so that a neighbour knows before the client is answered. Those for whom
+    /// no time is left stay at the front of the queue.
     pub(super) fn flush(&mut self) {
-        self.pace.begin_step(self.io.writes.len());
         for _ in 0..self.io.urgent_writes.len() {
             if let Some(token) = self.io.urgent_writes.pop_front() {
                 self.flush_connection(token);
             }
         }
+        // Begun after the links, whose writes may be long, or little time would be left for clients.
+        self.pace.begin_step(self.io.writes.len());
         for _ in 0..self.io.writes.len() {
             if self.pace.is_over() {
                 break;

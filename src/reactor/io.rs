@@ -78,6 +78,9 @@ pub struct Io<A: Application> {
     /// Used output buffers for the next connection that has something to say.
     pub(super) spare: Spare,
 
+    /// How much input the present step of the turn may still take up, bytes.
+    pub(super) input_left: usize,
+
     // The queues, in the order in which a turn comes to them.
     /// Handlers born during a callback; they move in whenever one has returned.
     pub(super) births: VecDeque<(Token, Handler<A>, Birth)>,
@@ -85,15 +88,14 @@ pub struct Io<A: Application> {
     pub(super) signalled: bool,
     /// Some thread has results.
     pub(super) woken: bool,
+    /// Links to read.
+    pub(super) urgent_ready: VecDeque<Token>,
     /// Events that handlers sent each other.
     pub(super) posted: VecDeque<(Target, A::Event)>,
     /// Whose output has drained.
     pub(super) drained: VecDeque<Token>,
-    /// To read or to accept from: links first, then everybody else.
-    pub(super) urgent_ready: VecDeque<Token>,
+    /// Everybody else to read, or to accept from.
     pub(super) ready: VecDeque<Token>,
-    /// Have written what is withheld, since the application last asked, as it does when a turn ends.
-    pub(super) withheld: Vec<Token>,
     /// To flush: links first, then everybody else.
     pub(super) urgent_writes: VecDeque<Token>,
     pub(super) writes: VecDeque<Token>,
@@ -126,14 +128,14 @@ impl<A: Application> Io<A> {
             addresses: Addresses::default(),
             warnings: Warnings::new(Instant::now()),
             spare: Spare::default(),
+            input_left: 0,
             births: VecDeque::new(),
             signalled: false,
             woken: false,
+            urgent_ready: VecDeque::new(),
             posted: VecDeque::new(),
             drained: VecDeque::new(),
-            urgent_ready: VecDeque::new(),
             ready: VecDeque::new(),
-            withheld: Vec::new(),
             urgent_writes: VecDeque::new(),
             writes: VecDeque::new(),
             ended: VecDeque::new(),
@@ -185,9 +187,6 @@ impl<A: Application> Io<A> {
         let connection = find(&mut self.sockets, to).filter(|c| c.takes_output())?;
         let composed = compose(connection.output.tail(&mut self.spare));
         connection.choked |= connection.backlog() >= self.limits.output_bytes;
-        if connection.output.report_withheld() {
-            self.withheld.push(to);
-        }
         self.queue_flush(to);
         Some(composed)
     }

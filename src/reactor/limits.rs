@@ -65,7 +65,7 @@ impl Limits {
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 
 /// How many connections' budgets all links together are read in one turn, and all other connections
-/// together, give or take one. The others keep their places in the queue. A turn of some thousand
+/// together, give or take one; and what is taken up of input that earlier turns have left. The others keep their places in the queue. A turn of some thousand
 /// full budgets would take many seconds, in which no delayed call comes, no signal is heard and no reply is
 /// sent. As many commands as this holds are answered in about a millisecond.
 pub const TURN_READ_BUDGETS: usize = 4;
@@ -139,8 +139,7 @@ pub const BACKLOG_MAX: u16 = 4096;
 pub const LINGER: Duration = Duration::from_secs(2);
 
 /// How long after `lose_connection` a connection may stay without the peer taking any of the rest of
-/// our output, or without the reply that is owed to it. Longer only for one that keeps reading, and for one
-/// whose last replies are withheld: whoever withholds them lets them go, or aborts.
+/// our output, or without the reply that is owed to it. Longer only for one that keeps reading.
 pub const LOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long an accepted TLS connection may take to shake hands.

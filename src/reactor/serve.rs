@@ -18,10 +18,13 @@ use super::turn::Reactor;
 use super::{About, Application, Ctx, Reason, Token};
 
 impl<A: Application> Reactor<A> {
-    /// Step 4, **serve**: what came from signals, threads and other handlers; then accepts and
-    /// reads, links first, each with a budget, and all together too. What one leaves over goes to the
-    /// back of the queue; those whose turn did not come stay at its front. Events, links and everybody
-    /// else have a time of their own, so that none of the three can take that of the others.
+    /// Step 4, **serve**: signals and the results of threads; then reads from links, events that
+    /// handlers sent each other, and last accepts and reads from everybody else. Links come before
+    /// events because an event may answer a client's line that an earlier turn has read, and a client
+    /// may ask for what the link brings. What one source leaves over goes to the back of its queue;
+    /// those whose turn did not come stay at its front. Links, events and everybody else have a budget
+    /// of bytes and a time of their own, so that none of the three can take that of the others. So
+    /// there is a bound on what one turn brings, and the turn's end need not have one.
     pub(super) fn serve(&mut self) {
         if std::mem::take(&mut self.io.signalled) {
             self.serve_signals();
@@ -29,7 +32,6 @@ impl<A: Application> Reactor<A> {
         if std::mem::take(&mut self.io.woken) {
             self.serve_threads();
         }
-        self.serve_events();
         self.begin_reading(self.io.urgent_ready.len());
         for _ in 0..self.io.urgent_ready.len() {
             if self.is_done_reading() {
@@ -39,6 +41,7 @@ impl<A: Application> Reactor<A> {
                 self.serve_ready(token);
             }
         }
+        self.serve_events();
         self.begin_reading(self.io.ready.len());
         for _ in 0..self.io.ready.len() {
             if self.is_done_reading() {
@@ -53,9 +56,9 @@ impl<A: Application> Reactor<A> {
     /// What handlers sent each other, and whose output has drained. Each may make a handler go on with
     /// as much as a whole read had brought.
     fn serve_events(&mut self) {
-        self.pace.begin_step(self.io.posted.len());
+        self.begin_reading(self.io.posted.len());
         for _ in 0..self.io.posted.len() {
-            if self.pace.is_over() {
+            if self.is_done_reading() {
                 break;
             }
             if let Some((target, event)) = self.io.posted.pop_front() {
@@ -76,12 +79,12 @@ impl<A: Application> Reactor<A> {
     }
 
     fn begin_reading(&mut self, waiting: usize) {
-        self.read_left = self.io.limits.turn_input_bytes();
+        self.io.input_left = self.io.limits.turn_input_bytes();
         self.pace.begin_step(waiting);
     }
 
     fn is_done_reading(&self) -> bool {
-        self.read_left == 0 || self.pace.is_over()
+        self.io.input_left == 0 || self.pace.is_over()
     }
 
     fn serve_signals(&mut self) {
@@ -106,9 +109,9 @@ impl<A: Application> Reactor<A> {
     }
 
     fn serve_ready(&mut self, token: Token) {
-        let left = self.read_left;
+        let left = self.io.input_left;
         self.serve_source(token);
-        self.pace.spend(left - self.read_left);
+        self.pace.spend(left - self.io.input_left);
     }
 
     fn serve_source(&mut self, token: Token) {
@@ -194,7 +197,7 @@ impl<A: Application> Reactor<A> {
         // do: it is paid for with a whole connection's budget.
         let shakes_hands = length > 0 && (before == Phase::Handshaking || begins_tls);
         let cost = if shakes_hands { self.io.limits.input_bytes } else { length };
-        self.read_left = self.read_left.saturating_sub(cost);
+        self.io.input_left = self.io.input_left.saturating_sub(cost);
         let heard = match heard {
             Ok(heard) => heard,
             Err(why) => return self.io.end(token, why),

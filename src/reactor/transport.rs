@@ -50,7 +50,7 @@ pub(super) fn receive(stream: &mut impl Read, buffer: &mut [u8], announced: bool
 /// What one write attempt achieved.
 #[derive(Debug)]
 pub(super) enum Flushed {
-    /// Everything that may be sent is with the kernel.
+    /// Everything is with the kernel.
     All,
     /// The kernel is full: the rest waits until the socket is writable again.
     Part,
@@ -74,10 +74,10 @@ pub(super) struct Output(Option<Box<Buffer>>);
 /// An output that has something in it, or something to remember. All that was ever appended, in order:
 ///
 /// ```text
-///  0              gone            gone + sent       withheld_from           end
-///  |   forgotten   |   in front    |  may be sent    |      must wait        |
-///                  |<--------------------- bytes ----------------------------->|
-///  |<--- the kernel (or TLS) has it -->|<--------------- len ----------------->|
+///  0              gone            gone + sent                end
+///  |   forgotten   |   in front    |  still to be sent        |
+///                  |<---------------- bytes ----------------->|
+///  |<- the kernel (or TLS) has it >|<---------- len --------->|
 /// ```
 #[derive(Default)]
 pub(super) struct Buffer {
@@ -86,10 +86,6 @@ pub(super) struct Buffer {
     sent: usize,
     /// How many bytes came before the first of `bytes`.
     gone: u64,
-    /// Where that begins which must wait. `None`: nothing must, wherever the end will be.
-    withheld_from: Option<u64>,
-    /// That there is more which must wait has been reported, and the report not been taken yet.
-    reported: bool,
 }
 
 /// Buffers for the next output that has something to say, none of them long, up to so much memory in all.
@@ -140,39 +136,7 @@ impl Output {
         self.0.as_ref().map_or(0, |buffer| buffer.gone + buffer.sent as u64)
     }
 
-    /// Where its end is, counted in bytes from the first that was appended since it last got a buffer.
-    pub fn end(&self) -> u64 {
-        self.0.as_ref().map_or(0, |buffer| buffer.end())
-    }
-
-    /// From now on what is appended waits for [`release_to`](Self::release_to).
-    pub fn withhold(&mut self) {
-        let buffer = self.0.get_or_insert_default();
-        buffer.withheld_from = Some(buffer.end());
-    }
-
-    /// Lets go what stands before `end`; `None`: all, and nothing waits any more.
-    pub fn release_to(&mut self, end: Option<u64>) {
-        if let Some(buffer) = &mut self.0 {
-            buffer.withheld_from = end.zip(buffer.withheld_from).map(|(end, from)| end.max(from));
-        }
-    }
-
-    /// After something was appended: whether it must wait and that is still to be reported. Once is
-    /// enough until the report is [taken](Self::report_taken).
-    pub fn report_withheld(&mut self) -> bool {
-        let withheld = self.0.as_mut().filter(|buffer| buffer.withheld_from.is_some());
-        withheld.is_some_and(|buffer| !std::mem::replace(&mut buffer.reported, true))
-    }
-
-    /// Whoever decides on what is withheld knows of all that was appended so far.
-    pub fn report_taken(&mut self) {
-        if let Some(buffer) = &mut self.0 {
-            buffer.reported = false;
-        }
-    }
-
-    /// What is still to be sent and may be.
+    /// What is still to be sent.
     pub fn unsent(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |buffer| buffer.unsent())
     }
@@ -189,18 +153,13 @@ impl Output {
         self.0.as_mut().map_or(Flushed::All, |buffer| buffer.flush_to(stream))
     }
 
-    /// Gives the buffer of an empty output away, so that an idle connection holds none. One that
-    /// withholds keeps it, but not its memory: how much it has sent has to be remembered.
+    /// Gives the buffer of an empty output away, so that an idle connection holds none.
     pub fn release(&mut self, spare: &mut Spare) {
-        let Some(buffer) = self.0.as_mut().filter(|buffer| buffer.len() == 0) else { return };
-        buffer.forget_sent();
-        if buffer.withheld_from.is_some() {
-            buffer.bytes = Vec::new();
-            return;
+        if let Some(mut buffer) = self.0.take_if(|buffer| buffer.len() == 0) {
+            buffer.forget_sent();
+            buffer.gone = 0;
+            spare.keep(buffer);
         }
-        let Some(mut buffer) = self.0.take() else { return };
-        (buffer.gone, buffer.reported) = (0, false);
-        spare.keep(buffer);
     }
 }
 
@@ -214,10 +173,6 @@ impl Buffer {
         self.bytes.len().saturating_sub(self.sent)
     }
 
-    fn end(&self) -> u64 {
-        self.gone + self.bytes.len() as u64
-    }
-
     /// A peer that reads slowly but steadily keeps the buffer from ever being empty; the part that is
     /// gone must not pile up in front.
     fn forget_sent(&mut self) {
@@ -228,9 +183,7 @@ impl Buffer {
     }
 
     fn unsent(&self) -> &[u8] {
-        let limit = self.withheld_from.map_or(u64::MAX, |from| from.saturating_sub(self.gone));
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.bytes.len());
-        self.bytes.get(self.sent..limit).unwrap_or_default()
+        self.bytes.get(self.sent..).unwrap_or_default()
     }
 
     fn advance(&mut self, length: usize) {

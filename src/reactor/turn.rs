@@ -51,8 +51,6 @@ pub struct Reactor<A: Application> {
     pub(super) plain: Vec<u8>,
     /// When the log was last told of a long turn.
     slow_turn_told: Told,
-    /// How much may still be read in this step, bytes.
-    pub(super) read_left: usize,
     /// How long each step may go on.
     pub(super) pace: Pace,
 }
@@ -75,7 +73,6 @@ impl<A: Application> Reactor<A> {
             scratch,
             plain: Vec::new(),
             slow_turn_told: Told::default(),
-            read_left: 0,
             pace: Pace::new(Instant::now()),
         })
     }

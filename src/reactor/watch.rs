@@ -61,8 +61,7 @@ impl<A: Application> Io<A> {
     }
 
     /// The kernel had taken so many bytes when [`watch_output`](Self::watch_output) arranged for this.
-    /// If it has taken more since then, whoever reads them is slow and not gone; and if all that is
-    /// left is withheld, the peer is not to blame.
+    /// If it has taken more since then, whoever reads them is slow and not gone.
     pub(super) fn look_at_output(&mut self, token: Token, sent: u64) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
         connection.timer = None;

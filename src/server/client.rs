@@ -8,7 +8,6 @@ mod talk;
 
 use std::time::Duration;
 
-use super::journal::Journal;
 use super::link::Heard;
 use super::{Event, Server};
 use crate::reactor::limits::READ_BUDGET_BYTES;
@@ -76,9 +75,6 @@ impl Protocol<Server> for Client {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         self.made = true;
         self.on_probation = cx.io.is_on_probation(me);
-        if cx.app.journal.as_ref().is_some_and(Journal::withholds_replies) {
-            cx.io.withhold_output(me);
-        }
     }
 
     fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
@@ -111,6 +107,7 @@ impl Protocol<Server> for Client {
                 self.go_on(me, cx);
             }
             Event::GoOn => self.answer_unanswered(me, cx),
+            Event::SendReady => self.go_on(me, cx),
             Event::LineOver => self.line_over(me, cx),
             _ => {}
         }
@@ -245,7 +242,7 @@ impl Client {
 
     /// Goes on, if there is room for answers: with what is not answered yet, in the next turn, and else with
     /// reading. If there is none, this is called again when there is: by the reactor when the peer has taken
-    /// its output, and when a reply has come that others stand behind.
+    /// its output, when a reply has come that others stand behind, and when the journal has decided.
     fn go_on(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         self.on_probation = self.on_probation && cx.io.is_on_probation(me);
         if self.on_probation {
@@ -303,6 +300,7 @@ impl Client {
         self.talk.rare().told_to_go_on = false;
         if self.talk.has_unanswered() && !self.talk.holds_enough() && cx.io.may_produce(me) {
             let unanswered = std::mem::take(&mut self.talk.rare().unanswered);
+            cx.io.charge_input(unanswered.len());
             self.answer(me, &unanswered, cx);
         }
         self.go_on(me, cx);

@@ -124,6 +124,8 @@ impl Controlled for Server {
                     "name": server.name,
                     "state": link.state,
                     "backlog": link.backlog,
+                    "behind": link.is_behind,
+                    "times_behind": link.times_behind,
                     "heard_from": link.heard_from,
                 }))
             })

@@ -7,17 +7,22 @@
 //! one sync at a time, and the next covers all that was written meanwhile. Called by [`Server`] and the command
 //! line.
 //!
+//! What the turn brought is written in one piece, however much it was; only a file that lacked something
+//! before the turn is written in shares.
+//!
 //! # With `--sync always`
 //!
-//! What clients are told stays in their connections ([`Io::withhold_output`]) until a sync has covered every
-//! change that was made by then. Neighbours do not wait: they are told what is so.
+//! A reply with an AT line waits in its connection's queue ([`replies`](super::replies)) until a sync has
+//! covered the record that it tells of; then the connection is told ([`Event::SendReady`]). If one has
+//! waited for [`REPLY_TIMEOUT`], all that wait are refused, and later ones at once, until a sync has got
+//! further. Neighbours do not wait: they are told what is so.
 //!
 //! # When the disk fails
 //!
 //! A write or a sync that fails is said, in the log once and in `STATUS` as long as it lasts, and is tried again
 //! each second. A file that cannot grow and is more than twice as long as it must be is written anew, which takes
-//! less room. Meanwhile the server serves, and replies do not wait: `--sync always` promises nothing then. After
-//! a sync that failed, the file's later syncs prove nothing (the kernel may have dropped what it could not
+//! less room. Meanwhile the server serves, and with `--sync always` refuses what is not on disk. After a sync
+//! that failed, the file's later syncs prove nothing (the kernel may have dropped what it could not
 //! write), so all of the journal is written to a new file. So it is where the disk was read-only or full at the
 //! start, when what is there was read and could not be gone on with.
 //!
@@ -41,7 +46,7 @@ use serde_json::{Value, json};
 use super::control::waiting_since;
 use super::{Event, Server};
 use crate::herd::Herd;
-use crate::herd::journal::Gate;
+use crate::herd::journal::{Gate, Verdict};
 use crate::reactor::{DelayedCall, Io, Refused, Target, Token};
 use file::{Extent, JournalFile, Opened};
 pub use gone::JOURNAL_LOOK_INTERVAL;
@@ -64,6 +69,9 @@ pub const SYNC_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How long after a rewrite that failed another one is begun. The journal that there is serves as well.
 pub const REWRITE_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a reply waits for the disk, with [`SyncPolicy::Always`]. Then its line is refused.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When what was written is made to outlive a power failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +119,8 @@ pub enum JournalEvent {
         /// Whether it has lost its name.
         gone: bool,
     },
+    /// A reply may have waited too long.
+    ReplyOver,
 }
 
 impl From<JournalEvent> for Event {
@@ -130,6 +140,7 @@ enum Syncing {
 }
 
 /// A server's journal.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub struct Journal {
     path: PathBuf,
     /// `None` where the system has no way, as yet, to say that the journal is taken.
@@ -147,8 +158,10 @@ pub struct Journal {
     refused: Option<Refused>,
     /// How far the file is known to be on disk.
     synced: Extent,
-    /// Replies by the change that they wait for: whose, and up to where in its output.
-    gate: Gate<(Token, u64)>,
+    /// Connections whose replies wait, by the change that they wait for, and since when.
+    gate: Gate<(Token, Instant)>,
+    /// A delayed call will look after the reply that has waited the longest.
+    reply_limit_set: bool,
     trouble: Option<Trouble>,
     /// A delayed call will try again.
     retry_is_due: bool,
@@ -175,6 +188,10 @@ impl Journal {
         }
         found::say(&path, herd, &found);
         let trouble = file.as_ref().err().map(Trouble::at_start);
+        let mut gate = Gate::new();
+        if trouble.is_some() && file::is_on_disk(&path, &found) {
+            gate.synced(herd.last_change());
+        }
         let journal = Self {
             path,
             hold,
@@ -186,7 +203,8 @@ impl Journal {
             syncing: Syncing::Idle,
             refused: None,
             synced: Extent::default(),
-            gate: Gate::new(),
+            gate,
+            reply_limit_set: false,
             trouble,
             retry_is_due: false,
             look_is_due: false,
@@ -195,29 +213,36 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Whether what clients are told has to be withheld ([`Io::withhold_output`]).
+    /// Whether replies with AT lines wait until what they tell of is on disk.
     pub fn withholds_replies(&self) -> bool {
         self.policy == SyncPolicy::Always
     }
 
-    /// Writes what the turn changed, has it synced, and lets replies go that need not wait. To be called
-    /// before the links are pumped.
+    /// What becomes of a reply that tells of this change.
+    pub fn verdict(&self, change: u64) -> Verdict {
+        if self.withholds_replies() { self.gate.verdict(change) } else { Verdict::Send }
+    }
+
+    /// Notes that a connection has replies that wait for what has changed by now. It is told with
+    /// [`Event::SendReady`] when that is on disk, or will not be in time.
+    pub fn wait(&mut self, client: Token, herd: &Herd, io: &mut Io<Server>) {
+        if self.gate.hold_on(herd.last_change(), (client, io.now())).is_some() {
+            io.post(client, Event::SendReady);
+        }
+        self.watch_replies(io);
+    }
+
+    /// Writes what the turn changed, and has it synced. To be called before the links are pumped.
     pub fn turn_end(&mut self, herd: &Herd, io: &mut Io<Server>) {
-        if !(self.retry_is_due && matches!(self.trouble, Some(Trouble::Write(_)))) {
-            self.write(herd, io);
+        match &mut self.file {
+            Some(file) if self.retry_is_due && matches!(self.trouble, Some(Trouble::Write(_))) => {
+                file.skip_turn();
+            }
+            _ => self.write(herd, io),
         }
         self.carry_on_rewriting(herd, io);
         self.carry_on_syncing(io);
         self.look_later(io);
-        for reply in io.take_withheld() {
-            let ready = match self.trouble {
-                None => self.gate.hold(herd.last_change(), reply),
-                Some(_) => Some(reply),
-            };
-            if let Some((client, end)) = ready {
-                io.release_output(client, end);
-            }
-        }
     }
 
     /// News from the journal's thread, or a delayed call.
@@ -240,6 +265,7 @@ impl Journal {
             JournalEvent::Retry => self.retry(io),
             JournalEvent::LookDue => self.look(io),
             JournalEvent::Looked { file, gone } => self.looked(&file, gone, io),
+            JournalEvent::ReplyOver => self.reply_over(io),
         }
     }
 
@@ -277,6 +303,7 @@ impl Journal {
             "rewriting": self.rewrite.is_some(),
             "replies_waiting": self.gate.waiting(),
             "job": job.map(|(what, since)| waiting_since(what, since, io)),
+            "refuses": self.gate.refuses(),
         })
     }
 
@@ -345,13 +372,16 @@ impl Journal {
             return;
         };
         match file.append(herd) {
-            Ok(more) => {
+            Ok(true) => {
+                if let Some(Trouble::Write(words)) = &mut self.trouble {
+                    "it is written again, but lacks records still".clone_into(words);
+                }
+                // Nothing else would wake the loop for the rest.
+                io.post(Target::Application, Event::PumpAgain);
+            }
+            Ok(false) => {
                 if self.trouble.take_if(|trouble| matches!(trouble, Trouble::Write(_))).is_some() {
                     log::warn!("journal {}: it is written again", self.path.display());
-                }
-                if more {
-                    // Nothing else would wake the loop for the rest.
-                    io.post(Target::Application, Event::PumpAgain);
                 }
             }
             Err(e) => self.fail(Trouble::Write(format!("cannot write: {e}")), io),
@@ -400,10 +430,49 @@ impl Journal {
 
     fn note_synced(&mut self, extent: Extent, io: &mut Io<Server>) {
         self.synced = extent;
+        let refused = self.gate.refuses();
         self.gate.synced(extent.change);
-        while let Some((client, end)) = self.gate.next_ready() {
-            io.release_output(client, end);
+        if refused && !self.gate.refuses() {
+            log::warn!("journal {}: replies wait for it again", self.path.display());
         }
+        while let Some((client, _)) = self.gate.next_ready() {
+            io.post(client, Event::SendReady);
+        }
+    }
+}
+
+/// Replies that wait.
+impl Journal {
+    /// Sees to it that the reply which has waited the longest is looked after in time.
+    fn watch_replies(&mut self, io: &mut Io<Server>) {
+        if self.reply_limit_set {
+            return;
+        }
+        if let Some((_, since)) = self.gate.oldest() {
+            let waited = io.now().saturating_duration_since(*since);
+            let left = REPLY_TIMEOUT.saturating_sub(waited);
+            io.call_later(left, Target::Application, JournalEvent::ReplyOver.into());
+            self.reply_limit_set = true;
+        }
+    }
+
+    fn reply_over(&mut self, io: &mut Io<Server>) {
+        self.reply_limit_set = false;
+        let now = io.now();
+        let too_long =
+            |(_, since): &(Token, Instant)| now.saturating_duration_since(*since) >= REPLY_TIMEOUT;
+        if self.gate.oldest().is_some_and(too_long) {
+            log::error!(
+                "journal {}: nothing has reached the disk for {} s; reports that are not on disk are \
+                 refused until something does",
+                self.path.display(),
+                REPLY_TIMEOUT.as_secs()
+            );
+            for (client, _) in self.gate.refuse() {
+                io.post(client, Event::SendReady);
+            }
+        }
+        self.watch_replies(io);
     }
 }
 
@@ -415,7 +484,7 @@ impl Journal {
             let wants = self.file.as_ref().is_some_and(|file| match self.trouble {
                 None => file.wants_rewrite(herd),
                 // A disk that may have room for less than the slack: it would be full of it for ever.
-                Some(Trouble::Write(_)) => file.would_shrink(herd),
+                Some(Trouble::Write(_)) => self.retry_is_due && file.would_shrink(herd),
                 // The retry begins it.
                 Some(Trouble::Sync(_)) => false,
             });

@@ -70,6 +70,10 @@ pub struct LinkStatus {
     pub state: &'static str,
     /// At most how many records the neighbour lacks.
     pub backlog: usize,
+    /// Whether it is up and replies do not wait for it, since it has not taken all that it was sent.
+    pub is_behind: bool,
+    /// How often it has fallen behind.
+    pub times_behind: u64,
     /// Whether the neighbour's own connection is here.
     pub heard_from: bool,
 }
@@ -104,7 +108,17 @@ impl Links {
         link.endpoint = Some(to);
     }
 
-    /// Sends each link what it lacks, as far as its output has room.
+    /// Decides which links are current in the turn that begins: replies wait for those.
+    pub fn turn_begins(&self, herd: &mut Herd, io: &Io<Server>) {
+        for (link, id) in self.links.iter().zip(herd.neighbours()) {
+            if let State::Up(token) = link.state {
+                herd.turn_begins(id, io.backlog(token) == 0);
+            }
+        }
+    }
+
+    /// Sends each link what it lacks: all that the turn brought to one that is current, a share to one
+    /// that is behind and has room. What is written here leaves before any client's reply.
     pub fn pump(&mut self, herd: &mut Herd, io: &mut Io<Server>) {
         for (link, id) in self.links.iter_mut().zip(herd.neighbours()) {
             let State::Up(token) = link.state else { continue };
@@ -142,7 +156,9 @@ impl Links {
             State::Waiting(_) | State::Ended => "down",
         };
         let heard_from = link.heard.is_some();
-        Some(LinkStatus { state, backlog: herd.backlog(id), heard_from })
+        let backlog = herd.backlog(id);
+        let (is_behind, times_behind) = (herd.is_behind(id), herd.times_behind(id));
+        Some(LinkStatus { state, backlog, is_behind, times_behind, heard_from })
     }
 }
 

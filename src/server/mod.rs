@@ -48,6 +48,8 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 pub enum Event {
     /// To a client: its turn has come again, for what was read and not answered yet.
     GoOn,
+    /// To a client: the journal has decided on replies that waited for it.
+    SendReady,
     /// To a client: its line has had 60 s.
     LineOver,
     /// To a client: the reply to its command number `place`, or the place's time is over.
@@ -114,7 +116,7 @@ pub struct Server {
     /// The answers to what has been read of one connection, on their way to it: they are handed over as
     /// one. Empty whenever no client's callback runs.
     pub answers: Vec<u8>,
-    /// What all clients' connections [hold](replies::Replies::held_bytes) that is ready and not sent, bytes.
+    /// What all clients' connections [hold](replies::Replies::hold) behind questions to Places, bytes.
     pub held_bytes: usize,
     /// The end of its certificate, if it has one.
     pub expiry: Option<Expiry>,
@@ -155,6 +157,7 @@ impl Application for Server {
             // The first has done its work by waking the loop; the others are for connections only.
             Event::PumpAgain
             | Event::GoOn
+            | Event::SendReady
             | Event::LineOver
             | Event::Reply { .. }
             | Event::Beat
@@ -167,10 +170,11 @@ impl Application for Server {
     fn turn_begin(&mut self, io: &mut Io<Self>) {
         self.log.turn_begins(io.wall_clock());
         self.herd.set_clock(unix_nanos(io.wall_clock()));
+        self.links.turn_begins(&mut self.herd, io);
     }
 
     /// What the turn changed goes to the journal and to the neighbours, once, however many lines brought
-    /// it; then the turn's log lines go to the log's thread.
+    /// it, and before any reply leaves; then the turn's log lines go to the log's thread.
     fn turn_end(&mut self, io: &mut Io<Self>) {
         if self.herd.make_room() {
             io.post(Target::Application, Event::PumpAgain);

@@ -83,7 +83,7 @@ fn status_is_one_line_of_json_that_tells_all() {
     }
     assert!(status["since"].as_str() < status["now"].as_str(), "{status}");
     let link = serde_json::json!([
-        {"name": "Right", "state": "up", "backlog": 0, "heard_from": true}
+        {"name": "Right", "state": "up", "backlog": 0, "behind": false, "times_behind": 0, "heard_from": true}
     ]);
     assert_eq!(status["links"], link);
 

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use herd::herd::journal::REWRITE_SLACK_BYTES;
+use herd::server::journal::REPLY_TIMEOUT;
 
 use super::journal::{journal, keeping, report, update_until_written_anew};
 use super::support::{ALONE, Herd, PAIR, eventually, herd};
@@ -53,17 +55,21 @@ impl Drop for SmallDisk {
     }
 }
 
-fn a_full_disk_is_said_and_survived(sync: &str) {
+fn state(herd: &Herd) -> String {
+    herd.status("Solo")["journal"]["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_full_disk_is_said_service_goes_on_and_all_is_written_when_there_is_room() {
     let mut herd = Herd::new(ALONE);
     let Some(disk) = SmallDisk::mount(&herd, DISK_BYTES) else { return };
     let folder = herd.folder.path("journal").display().to_string();
-    herd.arguments.extend(["--journal", &folder, "--sync", sync].map(str::to_owned));
+    herd.arguments.extend(["--journal", &folder, "--sync", "second"].map(str::to_owned));
     herd.start_all();
     let mut client = herd.connect("Solo");
     report(&mut client, "before", 7);
     disk.fill();
     // Until the page that the journal had begun is full too.
-    let state = |herd: &Herd| herd.status("Solo")["journal"]["state"].as_str().unwrap().to_owned();
     let mut reported = 0;
     while state(&herd) == "ok" {
         report(&mut client, &format!("during{reported}"), 7);
@@ -92,13 +98,55 @@ fn a_full_disk_is_said_and_survived(sync: &str) {
 }
 
 #[test]
-fn a_full_disk_is_said_service_goes_on_and_all_is_written_when_there_is_room() {
-    a_full_disk_is_said_and_survived("second");
-}
-
-#[test]
-fn a_full_disk_keeps_no_reply_back_with_sync_always() {
-    a_full_disk_is_said_and_survived("always");
+fn with_sync_always_a_full_disk_refuses_reports_in_ten_seconds_and_then_at_once() {
+    let mut herd = Herd::new(ALONE);
+    let Some(disk) = SmallDisk::mount(&herd, DISK_BYTES) else { return };
+    let folder = herd.folder.path("journal").display().to_string();
+    herd.arguments.extend(["--journal", &folder, "--sync", "always"].map(str::to_owned));
+    herd.start_all();
+    let mut client = herd.connect("Solo");
+    report(&mut client, "before", 7);
+    disk.fill();
+    // Until the page that the journal had begun is full too, and the first is refused.
+    let line = |id: &str| format!("IAMAT {id} +1-1 7");
+    let mut acknowledged = vec!["before".to_owned()];
+    let refused = loop {
+        let id = format!("during{}", acknowledged.len());
+        assert!(acknowledged.len() < 1000, "the disk is never full");
+        let reply = client.ask(&line(&id));
+        if reply.starts_with("? ") {
+            assert_eq!(reply, format!("? {}", line(&id)));
+            break id;
+        }
+        acknowledged.push(id);
+    };
+    assert!(state(&herd).contains("cannot write: No space left on device"), "{}", state(&herd));
+    herd.wait_for_log("Solo", "reports that are not on disk in time are refused");
+    // From then on at once: a hundred take less than the first.
+    let began = Instant::now();
+    for number in 0..100 {
+        let line = line(&format!("later{number}"));
+        assert_eq!(client.ask(&line), format!("? {line}"));
+    }
+    assert!(began.elapsed() < REPLY_TIMEOUT / 2, "{:?} for a hundred", began.elapsed());
+    assert_eq!(herd.status("Solo")["journal"]["refuses"], true);
+    // What is on disk is told as ever, and what is not is not.
+    assert!(herd.knows("Solo", "before") && !herd.knows("Solo", &refused));
+    disk.make_room();
+    eventually("the journal recovers", || {
+        (herd.status("Solo")["journal"]["refuses"] == false).then_some(())
+    });
+    report(&mut client, "after", 7);
+    acknowledged.push("after".to_owned());
+    // What was refused is known all the same.
+    herd.wait_until_known("Solo", &refused);
+    herd.kill("Solo");
+    herd.start_one("Solo");
+    for id in &acknowledged {
+        assert!(herd.knows("Solo", id), "{id} is lost");
+    }
+    assert!(!herd.log("Solo").contains("damaged lines"));
+    herd.kill("Solo");
 }
 
 #[test]
@@ -107,15 +155,15 @@ fn a_server_starts_on_a_read_only_disk_and_recovers_with_it() {
     let Some(disk) = SmallDisk::mount(&herd, DISK_BYTES) else { return };
     let folder = herd.folder.path("journal").display().to_string();
     herd.arguments.extend(["--journal", &folder, "--sync", "always"].map(str::to_owned));
-    let state = |herd: &Herd| herd.status("Solo")["journal"]["state"].as_str().unwrap().to_owned();
     // At first there is nothing at all; then a journal with damage in it.
     for id in ["kiwi", "plum"] {
         disk.remount("ro");
         herd.start_one("Solo");
         assert!(state(&herd).contains("Read-only file system"), "{}", state(&herd));
-        herd.wait_for_log("Solo", "this server goes on without it; replies do not wait for it");
+        herd.wait_for_log("Solo", "reports that are not on disk in time are refused");
         assert_eq!(herd.knows("Solo", "kiwi"), id == "plum");
-        report(&mut herd.connect("Solo"), id, 7);
+        let line = format!("IAMAT {id} +1-1 7");
+        assert_eq!(herd.connect("Solo").ask(&line), format!("? {line}"));
         disk.remount("rw");
         eventually("the journal recovers", || (state(&herd) == "ok").then_some(()));
         herd.wait_for_log("Solo", "what is written is on disk again");
@@ -125,7 +173,7 @@ fn a_server_starts_on_a_read_only_disk_and_recovers_with_it() {
         assert!(text.contains(&format!(" {id} +1-1 ")) && text.contains("-later +1-1 "), "{text}");
         fs::write(journal(&herd, "Solo"), text.replace("-later +1", "-later +2")).unwrap();
     }
-    assert_eq!(herd.log("Solo").matches("this server goes on without it").count(), 2);
+    assert_eq!(herd.log("Solo").matches("not on disk in time are refused").count(), 2);
     let copy = fs::read_to_string(herd.folder.path("journal/Solo.journal.damaged")).unwrap();
     assert!(copy.contains("kiwi-later +2"), "{copy}");
     herd.start_one("Solo");

@@ -22,6 +22,7 @@ mod listening;
 mod load;
 mod logs;
 mod names;
+mod pipelines;
 mod places;
 mod pool;
 mod proof;

@@ -35,6 +35,10 @@ pub struct Connection {
     pub is_broken: bool,
     /// Every AT line that was sent.
     pub sent: BTreeSet<Vec<u8>>,
+    /// What the dialler has written and the kernel has not taken.
+    pub output: Vec<u8>,
+    /// Every AT line that the kernel has taken of the dialler.
+    pub taken: BTreeSet<Vec<u8>>,
 }
 
 impl End {
@@ -61,6 +65,8 @@ impl Connection {
             dialler: None,
             is_broken: false,
             sent: BTreeSet::new(),
+            output: Vec::new(),
+            taken: BTreeSet::new(),
         }
     }
 
@@ -71,6 +77,24 @@ impl Connection {
     /// How much is on its way to one end.
     pub fn backlog(&self, to: End) -> usize {
         self.sides[to as usize].on_the_way.iter().map(Vec::len).sum()
+    }
+
+    /// Has the kernel take what the dialler has written, in whole lines, as far as it has room. What is
+    /// written to a connection that is broken, and not known to be, it takes and loses.
+    pub fn take_output(&mut self, socket_bytes: usize) -> Vec<u8> {
+        let held = self.backlog(End::Listener);
+        let room = if self.is_broken { usize::MAX } else { socket_bytes.saturating_sub(held) };
+        let mut length = 0;
+        for line in lines(&self.output) {
+            if length + line.len() + 1 > room {
+                break;
+            }
+            length += line.len() + 1;
+            if line.starts_with(b"AT ") {
+                self.taken.insert(line.to_vec());
+            }
+        }
+        self.output.drain(..length).collect()
     }
 
     /// Sends bytes to one end, in one or two pieces. Gives when the pieces arrive.

@@ -20,6 +20,55 @@ const PUMP_OVERSHOOT_BYTES: usize = 150;
 const HEARTBEAT: Ms = 3_000;
 
 impl World {
+    /// A turn of a server begins. Which links and whether the journal are to have all that it brings is
+    /// decided here a second time, so that a mistake of the herd's own is not repeated.
+    pub fn turn_begins(&mut self, server: usize) {
+        self.wake(server);
+        let Some(process) = &mut self.servers[server].process else { return };
+        for id in process.herd.neighbours().collect::<Vec<_>>() {
+            let dialled = process.links[id.index()].dialled;
+            let is_empty = dialled.is_some_and(|index| self.connections[index].output.is_empty());
+            let is_up = process.herd.link_is_up(id);
+            process.links[id.index()].is_owed = is_up && is_empty && process.herd.backlog(id) == 0;
+            process.herd.turn_begins(id, is_empty);
+        }
+        let is_whole = process.writer.cursor() == process.herd.last_change();
+        process.journal_is_owed = is_whole && !process.write_failed;
+    }
+
+    /// The kernel takes what it has room for of all that a server has written to its links.
+    fn flush_links(&mut self, server: usize) {
+        let Some(process) = &self.servers[server].process else { return };
+        for index in process.links.iter().filter_map(|link| link.dialled).collect::<Vec<_>>() {
+            let bytes = self.connections[index].take_output(self.plan.socket_bytes);
+            self.send(index, End::Listener, bytes);
+        }
+    }
+
+    /// The replies of a turn leave, or begin to wait: what they tell of is where it must be.
+    pub fn assert_promises(&mut self, server: usize) {
+        let Some(process) = &self.servers[server].process else { return };
+        let written = text(&process.written);
+        for reply in process.replies.iter().filter(|reply| reply.record.is_some()) {
+            // A later report of the same turn may have taken its place.
+            let Some(held) = process.herd.where_is(&reply.client) else { continue };
+            let line = text(held.line);
+            if process.journal_is_owed && !process.write_failed {
+                assert!(written.contains(&line), "replied, and not in the journal: {line}");
+                self.promises_checked.0 += 1;
+            }
+            for (link, id) in process.links.iter().zip(process.herd.neighbours()) {
+                let Some(index) = link.dialled.filter(|_| link.is_owed) else { continue };
+                let connection = &self.connections[index];
+                if connection.output.is_empty() && process.herd.link_is_up(id) {
+                    let is_there = connection.taken.contains(held.line);
+                    assert!(is_there, "replied, and not with the kernel for a link: {line}");
+                    self.promises_checked.1 += 1;
+                }
+            }
+        }
+    }
+
     pub fn pump_links(&mut self, server: usize) -> bool {
         let mut more = false;
         let neighbours: Vec<_> = match &self.servers[server].process {
@@ -30,7 +79,9 @@ impl World {
             let Some(process) = &mut self.servers[server].process else { return false };
             let Some(index) = process.links[id.index()].dialled else { continue };
             let connection = &mut self.connections[index];
-            if connection.backlog(End::Listener) >= HIGH_WATER_BYTES {
+            let backlog = connection.output.len() + connection.backlog(End::Listener);
+            let is_behind = process.herd.is_behind(id);
+            if is_behind && backlog >= HIGH_WATER_BYTES {
                 continue;
             }
             let mut out = Vec::new();
@@ -57,10 +108,12 @@ impl World {
                 let back = source.is_some_and(|(from, start, _)| (*from, *start) == (id, listener));
                 assert!(!back, "sent back to where it came from: {text}");
             }
-            self.send(index, End::Listener, out);
-            let backlog = self.connections[index].backlog(End::Listener);
-            assert!(backlog <= HIGH_WATER_BYTES + PUMP_BYTES_MAX + PUMP_OVERSHOOT_BYTES);
+            connection.output.extend(out);
+            let backlog = connection.output.len() + connection.backlog(End::Listener);
+            let bound = HIGH_WATER_BYTES + PUMP_BYTES_MAX + PUMP_OVERSHOOT_BYTES;
+            assert!(!is_behind || backlog <= bound, "{backlog} bytes for a link that is behind");
         }
+        self.flush_links(server);
         more
     }
 
@@ -126,7 +179,13 @@ impl World {
                 (End::Listener, Some(dialler)) => process.herd.write_here(dialler, &mut out),
                 (End::Listener, None) => {}
             }
-            self.send(index, end.other(), out);
+            match end {
+                End::Dialler => {
+                    self.connections[index].output.extend(out);
+                    self.flush_links(server);
+                }
+                End::Listener => self.send(index, end.other(), out),
+            }
         }
         if is_open {
             self.after(HEARTBEAT, Event::Heartbeat(index));
@@ -140,7 +199,7 @@ impl World {
         if !side.is_open || !self.is_running(server, side.process) {
             return;
         }
-        self.wake(server);
+        self.turn_begins(server);
         match end {
             End::Dialler => self.answered(index, &bytes),
             End::Listener => {
@@ -150,7 +209,8 @@ impl World {
                 // There is room again.
                 let dialler = &self.connections[index].sides[End::Dialler as usize];
                 let (dialler, number) = (dialler.server, dialler.process);
-                if self.lacks_changes(dialler, number, index) {
+                let waits = !self.connections[index].output.is_empty();
+                if waits || self.lacks_changes(dialler, number, index) {
                     self.after(0, Event::Turn(dialler, number));
                 }
             }

@@ -34,8 +34,13 @@
 //! 7. Full servers hold the same: of what is left, the newest that fits, as long as each client's records
 //!    have the same order by its own time and by the servers'. Other differences end when the horizon has
 //!    passed them. A reply outlives everything but the horizon.
-//! 8. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
-//!    server that refuses new clients turns away no others, and keeps its replies.
+//! 8. No reply leaves before its record is in the journal, unless the disk takes nothing, and with the
+//!    kernel for each link that was current when the turn began, unless the kernel does not take all of
+//!    it: however many records a turn brings, and however little a socket holds.
+//! 9. Under `--sync always`, a reply that is not on disk in time is refused, and owed to nobody. Once a
+//!    disk takes something again, replies wait again.
+//! 10. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
+//!     server that refuses new clients turns away no others, and keeps its replies.
 //!
 //! # What it has been seen to catch
 //!
@@ -58,6 +63,9 @@
 //! | a journal's torn last line is not cut off, or its check sums are not looked at | `whatever_dies…`, `whatever_is_lost…` |
 //! | the sweep of the change log never runs, keeps the dead or drops the living | `a_busy_herd…` |
 //! | a pump does not heed its limit, or a journal is never written anew | `a_busy_herd…` |
+//! | a link that is current, or a journal that lacks nothing, gets a share of what a turn brought | `no_reply_leaves…` |
+//! | replies leave before the links are written, or before the journal is | `no_reply_leaves…` |
+//! | replies go on being refused when the disk takes something again | `no_reply_leaves…` |
 //! | a cursor does not see what a sweep under way has kept | `a_busy_herd…` |
 //! | what is due to be forgotten is told, taken in, found, or wins | `what_is_forgotten…` |
 //! | what is forgotten leaves its place in the index or the change log to another | `what_is_forgotten…` |
@@ -118,6 +126,7 @@ const DELAYS: Theme = Theme {
     forgetting: false,
     busy: false,
     room: Room::ForAll,
+    load: false,
 };
 
 /// Were there any other source of chance, a seed that fails once could not be looked at again.
@@ -233,6 +242,17 @@ fn whatever_differs_on_full_servers_ends_when_the_horizon_has_passed_it() {
         world.assert_all_differences_end();
         world.stop_all_and_start();
         world.assert_all_differences_end();
+    });
+}
+
+#[test]
+fn no_reply_leaves_before_the_journal_and_the_links_have_all_that_its_turn_brought() {
+    let syncs = &[Sync::Always, Sync::Second, Sync::Never];
+    let theme = Theme { trouble: Trouble::Deaths, syncs, load: true, ..DELAYS };
+    let test = "no_reply_leaves_before_the_journal_and_the_links_have_all_that_its_turn_brought";
+    with_seeds(test, 200, theme, |world| {
+        let checked = world.promises_checked;
+        assert!(checked.0 > 0 && checked.1 > 0, "nothing was promised: {checked:?}");
     });
 }
 

@@ -67,6 +67,8 @@ pub struct Theme {
     pub busy: bool,
     /// Whether there are more clients than a server may know.
     pub room: Room,
+    /// A turn may bring many reports, and sockets hold little.
+    pub load: bool,
 }
 
 /// One seed's world.
@@ -78,6 +80,10 @@ pub struct Plan {
     /// Each report is news, and there are many.
     pub busy: bool,
     pub clients: u64,
+    /// At most how many reports one turn brings.
+    pub reports_at_once: u64,
+    /// How much of what is written to a link the kernel holds until the neighbour reads it.
+    pub socket_bytes: usize,
     /// How long reports and faults go on.
     pub run: Ms,
     /// On average, how long from one report to the next, and from one fault to the next.
@@ -110,9 +116,12 @@ impl Plan {
             busy: theme.busy,
             clients: match theme {
                 Theme { busy: true, .. } => 300,
+                Theme { load: true, .. } => random.between(20, 80),
                 Theme { room: Room::ForAll, .. } => random.between(1, 6),
                 _ => random.between(4, 9),
             },
+            reports_at_once: if theme.load { 40 } else { 1 },
+            socket_bytes: if theme.load { 300 + random.index(4_000) } else { usize::MAX },
             run: if theme.busy { 900_000 } else { random.between(5_000, 25_000) },
             report_every: if theme.busy { 4 } else { random.between(100, 400) },
             fault_every: random.between(300, 2_000),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use herd::herd::backoff::Backoff;
-use herd::herd::journal::{Gate, REWRITE_SLACK_BYTES, Replay, Writer};
+use herd::herd::journal::{Gate, REWRITE_SLACK_BYTES, Replay, Verdict, Writer};
 use herd::herd::links::NeighbourId;
 use herd::herd::topology::{ServerId, Topology};
 use herd::herd::{Herd, Settings};
@@ -27,6 +27,10 @@ const LINE_BYTES: usize = 130;
 /// How much longer than twice what it must hold a journal may get: until it is begun anew, and while
 /// a slow disk is at that.
 const JOURNAL_SLACK_BYTES: u64 = REWRITE_SLACK_BYTES + 200_000;
+
+/// How long a reply waits for the disk before it is refused: less than a server's ten seconds, so that it
+/// happens often.
+const REPLY_TIMEOUT: Ms = 1_000;
 
 /// The world's clock begins here, in seconds since 1970.
 const BEGINNING_SECONDS: Nanos = 1_500_000_000;
@@ -60,7 +64,8 @@ pub struct Process {
     pub job: Option<Job>,
     /// Whether the moment is set at which the job is done.
     pub job_is_timed: bool,
-    pub gate: Gate<Reply>,
+    /// What waits, and since when.
+    pub gate: Gate<(Ms, Reply)>,
     /// The replies of this turn.
     pub replies: Vec<Reply>,
     /// Its clock, and the server time of its next report: no two have the same.
@@ -68,6 +73,12 @@ pub struct Process {
     pub next_stamp: Nanos,
     /// How high the horizon was, and what the clock was then.
     horizon: (Option<Nanos>, Nanos),
+    /// The journal lacked nothing when the turn began, so all that it brings is to be written.
+    pub journal_is_owed: bool,
+    /// Nothing could be written in the last turn that wrote.
+    pub write_failed: bool,
+    /// What this turn has written to the journal.
+    pub written: Vec<u8>,
     /// By neighbour.
     pub links: Vec<Link>,
     /// By client: who told the line that is held.
@@ -81,6 +92,8 @@ pub struct Link {
     pub heard: Option<usize>,
     /// Which start of the neighbour has said HELLO last.
     pub start: u32,
+    /// It was current when the turn began, so all that the turn brings is to be written to it.
+    pub is_owed: bool,
     pub backoff: Backoff,
 }
 
@@ -176,6 +189,9 @@ impl Server {
             clock,
             next_stamp: clock,
             horizon: (None, clock),
+            journal_is_owed: true,
+            write_failed: false,
+            written: Vec::new(),
             links,
             learned: BTreeMap::new(),
         });
@@ -198,11 +214,13 @@ impl Server {
         let mut out = Vec::new();
         let limit_bytes = if random.one_in(2) { random.index(100) } else { random.index(500) };
         let mut more = process.writer.pump(&process.herd, &mut out, limit_bytes);
+        process.write_failed = full;
         if full {
-            process.writer = before.clone();
+            process.writer.go_back(before.clone());
             out.truncate(random.index(out.len() + 1));
             more = true;
         }
+        process.written.clone_from(&out);
         let file = self.file();
         // What a write that failed has left goes first.
         file.bytes.truncate(usize::try_from(before.file_bytes()).unwrap());
@@ -292,7 +310,8 @@ impl Server {
             }
             Job::SyncFresh { change, length } => {
                 if self.disk.full && random.one_in(2) {
-                    process.writer = process.first_writer.take().unwrap();
+                    process.writer.go_back(process.first_writer.take().unwrap());
+                    process.write_failed = true;
                     self.disk.fresh = None;
                 } else if let Some(fresh) = &mut self.disk.fresh {
                     safe(length, fresh);
@@ -313,16 +332,23 @@ impl Server {
     }
 
     /// Lets go the replies of this turn, and those of earlier ones, as far as they need not wait.
-    pub fn let_go(&mut self, plan: &Plan) -> Vec<Reply> {
+    pub fn let_go(&mut self, plan: &Plan, now: Ms) -> Vec<Reply> {
         let Some(process) = &mut self.process else { return Vec::new() };
         let replies = std::mem::take(&mut process.replies);
         if plan.sync != Sync::Always {
             return replies;
         }
         let last = process.herd.last_change();
-        let mut ready: Vec<Reply> = std::iter::from_fn(|| process.gate.next_ready()).collect();
-        ready.extend(replies.into_iter().filter_map(|reply| process.gate.hold(last, reply)));
-        ready
+        let mut ready: Vec<_> = std::iter::from_fn(|| process.gate.next_ready()).collect();
+        if process.gate.oldest().is_some_and(|(since, _)| now - since >= REPLY_TIMEOUT) {
+            process.gate.refuse().for_each(drop);
+        }
+        for reply in replies {
+            if process.gate.verdict(last) != Verdict::Refuse {
+                ready.extend(process.gate.hold(last, (now, reply)));
+            }
+        }
+        ready.into_iter().map(|(_, reply)| reply).collect()
     }
 }
 

@@ -95,6 +95,7 @@ impl World {
                 assert_eq!(self.connections[index].backlog(End::Listener), 0);
             }
             assert_eq!(process.gate.waiting(), 0, "{name} owes replies");
+            assert!(!process.gate.refuses(), "{name} refuses, and its disk is as good as ever");
             assert!(process.job.is_none() && process.second_writer.is_none());
             assert!(self.plan.sync != Sync::Always || !server.disk.journal.is_dirty());
         }

@@ -62,6 +62,8 @@ pub struct World {
     pub calm: bool,
     /// How many AT lines were sent.
     pub told: usize,
+    /// How often a reply was looked for in the journal, and with the kernel for a link.
+    pub promises_checked: (usize, usize),
     trace: bool,
 }
 
@@ -84,6 +86,7 @@ impl World {
             said: Vec::new(),
             calm: false,
             told: 0,
+            promises_checked: (0, 0),
             trace: std::env::var_os("HERD_TRACE").is_some(),
         };
         for server in 0..world.servers.len() {
@@ -171,11 +174,13 @@ impl World {
             Event::Heartbeat(connection) => self.heartbeat(connection),
             Event::Turn(server, process) => {
                 if self.is_running(server, process) {
+                    self.turn_begins(server);
                     self.turn_end(server);
                 }
             }
             Event::JobDone(server, process) => {
                 if self.is_running(server, process) {
+                    self.turn_begins(server);
                     self.servers[server].process.as_mut().unwrap().job_is_timed = false;
                     self.servers[server].job_done(&mut self.random);
                     self.turn_end(server);
@@ -230,8 +235,19 @@ impl World {
         }
     }
 
-    /// A client says where it is, or says again what it said, perhaps to another server.
+    /// Clients say where they are, or say again what they said, perhaps to another server: in one turn.
     pub fn report(&mut self, server: usize) {
+        self.turn_begins(server);
+        let many = self.plan.reports_at_once > 1 && self.random.one_in(2);
+        let reports = if many { self.random.between(1, self.plan.reports_at_once) } else { 1 };
+        for _ in 0..reports {
+            let line = self.next_report();
+            self.take_in(server, &line);
+        }
+        self.turn_end(server);
+    }
+
+    fn next_report(&mut self) -> String {
         let forgetting = self.plan.forget_after.is_some() || self.plan.room == Room::InOrder;
         if forgetting || self.said.is_empty() || !self.random.one_in(5) {
             let mut client = self.random.below(self.plan.clients).to_string();
@@ -265,13 +281,17 @@ impl World {
         let recent = self.said.len().min(8);
         let again = !forgetting && self.random.one_in(5);
         let again = if again { self.random.index(recent) } else { 0 };
-        let line = self.said[self.said.len() - 1 - again].clone();
-        self.hear(server, &line);
+        self.said[self.said.len() - 1 - again].clone()
     }
 
     /// A server hears a report, if it is running.
     pub fn hear(&mut self, server: usize, line: &str) {
-        self.wake(server);
+        self.turn_begins(server);
+        self.take_in(server, line);
+        self.turn_end(server);
+    }
+
+    fn take_in(&mut self, server: usize, line: &str) {
         let Some(process) = &mut self.servers[server].process else { return };
         let stamp = process.next_stamp;
         process.next_stamp += 1;
@@ -297,7 +317,6 @@ impl World {
             process.learned.remove(&client);
         }
         process.replies.push(Reply { client, time, record });
-        self.turn_end(server);
     }
 
     /// A second has passed on a server.
@@ -305,6 +324,7 @@ impl World {
         if self.calm || !self.is_running(server, process) {
             return;
         }
+        self.turn_begins(server);
         let clock = self.servers[server].clock(self.now);
         if let Some(process) = &mut self.servers[server].process {
             process.herd.forget(clock, FORGET_STEP_CLIENTS.min(2));
@@ -324,7 +344,8 @@ impl World {
         more |= self.servers[server].write_journal(&mut self.random);
         self.servers[server].assert_bounded(&self.plan);
         more |= self.pump_links(server);
-        let replies = self.servers[server].let_go(&self.plan);
+        self.assert_promises(server);
+        let replies = self.servers[server].let_go(&self.plan, self.now);
         if self.plan.sync == Sync::Always {
             let told = !replies.is_empty();
             for reply in replies {

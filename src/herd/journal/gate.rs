@@ -1,17 +1,33 @@
-//! When a reply may leave, if a reply is a promise that nothing it says will be lost.
+//! What becomes of a reply, if a reply is a promise that nothing it says will be lost: it waits for the
+//! disk, it leaves, or a refusal leaves in its place.
+//!
+//! It knows no file and no clock. Whoever syncs the file reports how far a sync has reached, and decides
+//! when a reply has waited too long. Called by the journal of a server, and by the simulator.
 
 use std::collections::VecDeque;
 
+/// What becomes of a reply that tells of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The change is on disk: the reply leaves.
+    Send,
+    /// The change is not on disk yet.
+    Wait,
+    /// The disk takes nothing: a refusal leaves in the reply's place.
+    Refuse,
+}
+
 /// What waits until changes are on disk, in order.
 ///
-/// A reply waits for every change that was made before it was written, not only for its own: an answer
-/// to a report that is not newer than what the server holds makes no change, and yet promises that
-/// something as new is kept. So a place in the queue is the number of a change, see
-/// [`Herd::last_change`](super::super::Herd::last_change).
+/// An answer to a report that is not newer than what the server holds makes no change, and yet promises
+/// that something as new is kept: it waits for the change that brought what is held, see
+/// [`Herd::change_of`](super::super::Herd::change_of).
 #[derive(Debug)]
 pub struct Gate<T> {
     /// All changes up to this number are on disk.
     synced: u64,
+    /// Something has waited too long, and no sync has succeeded since.
+    refuses: bool,
     /// With the change that each waits for, which never goes down.
     waiting: VecDeque<(u64, T)>,
 }
@@ -19,7 +35,16 @@ pub struct Gate<T> {
 impl<T> Gate<T> {
     /// Nothing is on disk yet: what a replay has read is not known to be, until a sync says so.
     pub fn new() -> Gate<T> {
-        Gate { synced: 0, waiting: VecDeque::new() }
+        Gate { synced: 0, refuses: false, waiting: VecDeque::new() }
+    }
+
+    /// What becomes of a reply that tells of this change.
+    pub fn verdict(&self, change: u64) -> Verdict {
+        match self.refuses {
+            _ if change <= self.synced => Verdict::Send,
+            true => Verdict::Refuse,
+            false => Verdict::Wait,
+        }
     }
 
     /// Lets wait what was written after `last_change`, the newest change there was. It is given back
@@ -36,7 +61,43 @@ impl<T> Gate<T> {
     /// A sync has succeeded that was begun when the file held all changes up to `change`, which is
     /// [`Writer::cursor`](super::Writer::cursor).
     pub fn synced(&mut self, change: u64) {
-        self.synced = self.synced.max(change);
+        if change > self.synced {
+            self.synced = change;
+            self.refuses = false;
+        }
+    }
+
+    /// Has what was held last wait for `last_change`, if it is this one; otherwise it is
+    /// [held](Self::hold) now.
+    #[must_use = "what need not wait is given back"]
+    pub fn hold_on(&mut self, last_change: u64, what: T) -> Option<T>
+    where
+        T: PartialEq,
+    {
+        match self.waiting.back_mut() {
+            Some((change, newest)) if *newest == what => {
+                *change = last_change;
+                None
+            }
+            _ => self.hold(last_change, what),
+        }
+    }
+
+    /// What has waited the longest.
+    pub fn oldest(&self) -> Option<&T> {
+        self.waiting.front().map(|(_, what)| what)
+    }
+
+    /// What waits has waited too long. Gives all of it, and from now on nothing waits: replies are
+    /// refused until a sync has reached further than any before.
+    pub fn refuse(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.refuses = true;
+        std::mem::take(&mut self.waiting).into_iter().map(|(_, what)| what)
+    }
+
+    /// Whether replies are refused.
+    pub fn refuses(&self) -> bool {
+        self.refuses
     }
 
     /// Takes the next that need not wait any more, in the order in which they came.
@@ -46,11 +107,6 @@ impl<T> Gate<T> {
             return None;
         }
         self.waiting.pop_front().map(|(_, what)| what)
-    }
-
-    /// Takes all that wait, ready or not: for when nothing can be written, and replies go without.
-    pub fn give_up(&mut self) -> impl Iterator<Item = T> + use<T> {
-        std::mem::take(&mut self.waiting).into_iter().map(|(_, what)| what)
     }
 
     /// Whether changes up to `change` are on disk.
@@ -87,6 +143,9 @@ mod tests {
         // It changed nothing itself.
         assert_eq!(gate.hold(3, "a repeat"), None);
         assert_eq!((gate.waiting(), ready(&mut gate)), (3, vec![]));
+        // Who waits already waits once, for the latest change.
+        assert_eq!(gate.hold_on(3, "a repeat"), None);
+        assert_eq!(gate.waiting(), 3);
         gate.synced(2);
         assert_eq!(ready(&mut gate), ["first"]);
         // A sync of a second file that does not reach as far yet takes nothing back.
@@ -99,12 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_can_be_let_go_without_a_sync() {
+    fn what_has_waited_too_long_is_refused_until_the_disk_takes_something() {
         let mut gate = Gate::new();
-        assert_eq!(gate.hold(1, "first"), None);
+        gate.synced(1);
         assert_eq!(gate.hold(2, "second"), None);
-        assert!(gate.give_up().eq(["first", "second"]));
-        assert!(gate.waiting() == 0 && !gate.is_synced(1));
-        assert_eq!(gate.hold(2, "third"), None, "nothing is on disk for all that");
+        assert_eq!(gate.hold(3, "third"), None);
+        assert_eq!((gate.verdict(2), gate.oldest()), (Verdict::Wait, Some(&"second")));
+        assert!(gate.refuse().eq(["second", "third"]));
+        assert!(gate.waiting() == 0 && gate.oldest().is_none() && gate.refuses());
+        let verdicts = |gate: &Gate<_>| [1, 2, 4].map(|change| gate.verdict(change));
+        assert_eq!(verdicts(&gate), [Verdict::Send, Verdict::Refuse, Verdict::Refuse]);
+        // The same sync once more proves nothing new.
+        gate.synced(1);
+        assert!(gate.refuses());
+        gate.synced(3);
+        assert_eq!(verdicts(&gate), [Verdict::Send, Verdict::Send, Verdict::Wait]);
     }
 }

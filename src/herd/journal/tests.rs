@@ -122,7 +122,7 @@ fn a_journal_has_the_newest_records_once_then_the_marks_that_they_bear_out() {
 }
 
 #[test]
-fn a_pump_is_bounded_and_marks_come_only_at_the_end() {
+fn a_pump_of_a_file_that_is_behind_is_bounded_and_marks_come_only_at_the_end() {
     let mut herd = herd();
     told_by_b(&mut herd, &["AT B +0.000000000 k1 +1-1 7", "AT B +0.000000000 k2 +1-1 7", "MARK 2"]);
     let mut writer = Writer::new();
@@ -137,9 +137,29 @@ fn a_pump_is_bounded_and_marks_come_only_at_the_end() {
     assert_eq!(pump(1), (0, false));
     let many = PUMP_ENTRIES_MAX + 1;
     (0..many).for_each(|client| report(&mut herd, &format!("m{client}"), 7));
-    let mut out = Vec::new();
+    let (mut writer, mut out) = (Writer::new(), Vec::new());
     assert!(writer.pump(&herd, &mut out, PLENTY));
     assert!(!writer.pump(&herd, &mut out, PLENTY));
+    assert_eq!(texts(&out).len(), 1 + 2 + many + 1, "the header, the records, the mark");
+}
+
+#[test]
+fn a_file_that_lacks_only_what_a_turn_brought_gets_all_of_it_at_once() {
+    let (mut herd, many) = (herd(), PUMP_ENTRIES_MAX + 1);
+    let mut writer = Writer::new();
+    assert!(!writer.pump(&herd, &mut Vec::new(), 1) && writer.is_current());
+    (0..many).for_each(|client| report(&mut herd, &format!("m{client}"), 7));
+    let (before, mut out) = (writer.clone(), Vec::new());
+    assert!(!writer.pump(&herd, &mut out, 1));
+    assert_eq!((texts(&out).len(), writer.cursor()), (many, herd.last_change()));
+    // The write failed: meanwhile any number of turns may pass, so that what is lacking has no bound.
+    writer.go_back(before);
+    assert!(!writer.is_current());
+    out.clear();
+    assert!(writer.pump(&herd, &mut out, 1));
+    assert_eq!(texts(&out).len(), 1);
+    while writer.pump(&herd, &mut out, PLENTY) {}
+    assert!(writer.is_current());
     assert_eq!(texts(&out).len(), many);
 }
 

@@ -15,9 +15,9 @@ pub const REWRITE_SLACK_BYTES: u64 = 8 << 20;
 /// A cursor in the change log whose reader is a file.
 ///
 /// It is a plain value that costs a few bytes for each neighbour. Whoever writes the file keeps a copy
-/// for as long as a write may still fail, and goes back to it then, after cutting the file back to
-/// [`file_bytes`](Self::file_bytes): all that the file lacks comes again, newest record of each client
-/// once.
+/// for as long as a write may still fail, and [goes back](Self::go_back) to it then, after cutting the
+/// file back to [`file_bytes`](Self::file_bytes): all that the file lacks comes again, newest record of
+/// each client once.
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     /// All changes up to this number are in the file or need not be.
@@ -27,6 +27,8 @@ pub struct Writer {
     file_bytes: u64,
     /// Marks that are added to the file will not be believed.
     is_damaged: bool,
+    /// The last pump came to the end of the change log, and its bytes were written.
+    is_current: bool,
 }
 
 impl Writer {
@@ -37,11 +39,19 @@ impl Writer {
 
     /// For a file that has just been replayed, of which the first `file_bytes` are kept.
     pub(super) fn resume(herd: &Herd, file_bytes: u64, is_damaged: bool) -> Writer {
-        Writer { cursor: herd.last_change(), taken: taken(herd).collect(), file_bytes, is_damaged }
+        Writer {
+            cursor: herd.last_change(),
+            taken: taken(herd).collect(),
+            file_bytes,
+            is_damaged,
+            is_current: true,
+        }
     }
 
-    /// Appends what the file lacks: records until `limit_bytes` are reached, or so many clients were
-    /// looked at, then marks. Gives whether there is more, which nothing else will tell.
+    /// Appends what the file lacks, records and then marks. A file that lacks only what this turn
+    /// brought gets all of it, so that replies can leave. One that lacked something before the turn
+    /// gets records until `limit_bytes` are reached or [`PUMP_ENTRIES_MAX`] clients were looked at.
+    /// Gives whether there is more, which nothing else will tell.
     ///
     /// To be called at the end of each turn, before the links are pumped, and always with the herd that
     /// it began with.
@@ -50,16 +60,39 @@ impl Writer {
         if self.file_bytes == 0 {
             write_header(out);
         }
-        let more = self.write_records(herd, out, start.saturating_add(limit_bytes));
+        // What one turn brings is bounded where it is read.
+        let (limit_bytes, entries_max) = if self.is_current {
+            (usize::MAX, usize::MAX)
+        } else {
+            (limit_bytes, PUMP_ENTRIES_MAX)
+        };
+        let more = self.write_records(herd, out, start.saturating_add(limit_bytes), entries_max);
         if !more {
             self.write_marks(herd, out);
         }
+        self.is_current = !more;
         self.file_bytes += (out.len() - start) as u64;
         more
     }
 
-    fn write_records(&mut self, herd: &Herd, out: &mut Vec<u8>, full: usize) -> bool {
-        let mut entries_left = PUMP_ENTRIES_MAX;
+    /// What was pumped was not written: goes back to what the file held `before`.
+    pub fn go_back(&mut self, before: Writer) {
+        *self = before;
+        self.skip_turn();
+    }
+
+    /// Nothing is written in this turn, so that the file lacks something when the next begins.
+    pub fn skip_turn(&mut self) {
+        self.is_current = false;
+    }
+
+    fn write_records(
+        &mut self,
+        herd: &Herd,
+        out: &mut Vec<u8>,
+        full: usize,
+        mut entries_left: usize,
+    ) -> bool {
         for (number, change) in herd.store.changes_after(self.cursor) {
             if out.len() >= full || entries_left == 0 {
                 return true;
@@ -85,6 +118,11 @@ impl Writer {
                 write_taken(out, server.name.as_bytes(), identity, mark);
             }
         }
+    }
+
+    /// Whether the file held everything that the server knew when it was last written.
+    pub fn is_current(&self) -> bool {
+        self.is_current
     }
 
     /// The last change that the file holds, once what was pumped is written: what a sync of it makes

@@ -194,6 +194,47 @@ fn a_pump_stops_at_its_limits_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_current_link_gets_all_that_a_turn_brought_and_one_that_is_behind_a_share() {
+    let (mut a, mut b) = (herd("A", 1, CatchUp::On), herd("B", 2, CatchUp::On));
+    let (to, _) = ends(&a, &b);
+    a.turn_begins(to, true);
+    assert!(!a.is_behind(to), "it is down");
+    // It comes up in the middle of a turn, and is not current before the next.
+    dial(&mut a, &mut b);
+    report(&mut a, "kiwi", 7);
+    assert!(a.is_behind(to));
+    let mut out = Vec::new();
+    assert_eq!(a.pump(to, &mut out, 0), Pumped { records: 0, more: true });
+    assert_eq!(a.pump(to, &mut out, PLENTY), Pumped { records: 1, more: false });
+    a.turn_begins(to, true);
+    assert!(!a.is_behind(to));
+    let many = PUMP_ENTRIES_MAX + 1;
+    let brings = |a: &mut Herd, time| {
+        for client in 0..many {
+            report(a, &format!("m{client}"), time);
+        }
+    };
+    brings(&mut a, 7);
+    assert_eq!(a.pump(to, &mut out, 0), Pumped { records: many, more: false });
+    assert_eq!(text(&out).lines().last(), Some(&*format!("MARK {}", many + 1)));
+    // The kernel has not taken all of it.
+    a.turn_begins(to, false);
+    brings(&mut a, 8);
+    assert_eq!((a.is_behind(to), a.times_behind(to)), (true, 1));
+    assert_eq!(a.pump(to, &mut out, PLENTY), Pumped { records: PUMP_ENTRIES_MAX, more: true });
+    // All is taken, but not all was written.
+    a.turn_begins(to, true);
+    assert_eq!((a.is_behind(to), a.times_behind(to)), (true, 1));
+    assert_eq!(a.pump(to, &mut out, PLENTY), Pumped { records: 1, more: false });
+    a.turn_begins(to, true);
+    assert!(!a.is_behind(to));
+    a.link_lost(to);
+    assert!(!a.is_behind(to));
+    dial(&mut a, &mut b);
+    assert!(a.is_behind(to));
+}
+
+#[test]
 fn resuming_sends_exactly_what_was_missed() {
     let (mut a, mut b) = (herd("A", 1, CatchUp::On), herd("B", 2, CatchUp::On));
     let (to, _) = ends(&a, &b);

@@ -1,6 +1,6 @@
 //! Past each bound of [`Limits`], and just short of it.
 
-use super::super::limits::{HIGH_WATER_BYTES, LOSE_TIMEOUT, UNREAD_MAX_BYTES, UNREAD_TIMEOUT};
+use super::super::limits::{LOSE_TIMEOUT, UNREAD_MAX_BYTES, UNREAD_TIMEOUT};
 use super::*;
 
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
@@ -138,26 +138,6 @@ fn who_reads_everything_is_never_timed() {
     client.send(b"hello");
     bench.until_received(&mut client, 5);
     assert_eq!(bench.io().timers.next_due(), None);
-}
-
-#[test]
-fn withheld_output_is_not_unread() {
-    let limits = Limits { unread_bytes: Some(HIGH_WATER_BYTES), ..Limits::default() };
-    let mut bench = Bench::with_limits(limits);
-    let address = bench.listen(|| {
-        Script::new("server").on_made(|me, cx| {
-            cx.io.withhold_output(me);
-            cx.io.write(me, pattern(2 * HIGH_WATER_BYTES));
-        })
-    });
-    let mut client = Client::connect(address);
-    bench.until_heard("server: made");
-    bench.later(2 * UNREAD_TIMEOUT);
-    bench.until_quiet();
-    assert_eq!(bench.heard(), ["server: made"]);
-    let server = bench.app().token("server");
-    bench.io().stop_withholding_output(server);
-    bench.until_received(&mut client, 2 * HIGH_WATER_BYTES);
 }
 
 fn idle_bench(script: impl FnMut() -> Script + 'static) -> (Bench, Client<TcpStream>) {

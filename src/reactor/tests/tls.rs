@@ -399,3 +399,27 @@ fn a_tls_peer_that_is_still_sending_receives_the_whole_answer() {
     assert_eq!(bench.app().count("server: lost, closed in order"), 1);
     bench.assert_idle();
 }
+
+/// It is sent while handlers still run, and replies may leave only after the turn's end.
+#[test]
+fn an_alert_takes_no_output_of_the_same_turn_along() {
+    let (server, client) = identity();
+    let mut bench = Bench::new();
+    let address = bench.listen_with(listening(&server), || Script::echo("server"));
+    let mut peer = TlsPeer::connect(address, &client);
+    peer.say(b"before");
+    bench.until_text(&mut peer, 6);
+    let before = peer.socket.received.len();
+    peer.socket.send(b"no record at all");
+    bench.reactor.sleep(Some(PATIENCE)).unwrap();
+    let server = bench.app().token("server");
+    bench.io().write(server, b"too early");
+    bench.advance();
+    bench.until("the end", |_| {
+        peer.socket.pump();
+        peer.socket.end.is_some()
+    });
+    // One record: its head of five bytes, the last two of which tell how long the rest is.
+    let record = &peer.socket.received[before..];
+    assert_eq!(record.len(), 5 + usize::from(u16::from_be_bytes([record[3], record[4]])));
+}

@@ -383,3 +383,63 @@ fn a_turn_is_quiet_when_one_event_has_brought_it_and_nothing_is_left_over() {
         bench.until_quiet();
     }
 }
+
+#[test]
+fn a_link_is_read_before_what_an_earlier_turn_has_left_for_this_one() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::new("link").on_made(|me, cx| cx.io.set_urgent(me)));
+    let mut neighbour = Client::connect(address);
+    bench.until_heard("link: made");
+    bench.until_quiet();
+    bench.heard();
+    neighbour.send(b"news");
+    bench.reactor.sleep(Some(PATIENCE)).unwrap();
+    bench.io().post(Target::Application, "left over");
+    bench.advance();
+    assert_eq!(bench.heard(), ["link: data news", "app: left over"]);
+}
+
+#[test]
+fn lines_that_an_earlier_turn_has_left_count_in_the_turn_that_takes_them_up() {
+    let mut bench = Bench::with_limits(Limits { input_bytes: 100, ..Limits::default() });
+    let address =
+        bench.listen(|| Script::new("server").on_event(|_, _, cx| cx.io.charge_input(100)));
+    let _client = Client::connect(address);
+    bench.until_heard("server: made");
+    bench.until_quiet();
+    bench.heard();
+    let server = bench.app().token("server");
+    for _ in 0..=TURN_READ_BUDGETS {
+        bench.io().post(server, "go on");
+    }
+    bench.turn();
+    assert_eq!(bench.heard().len(), TURN_READ_BUDGETS);
+    bench.turn();
+    assert_eq!(bench.heard().len(), 1);
+}
+
+#[test]
+fn what_had_been_queued_of_one_that_becomes_urgent_goes_first_too() {
+    let mut bench = Bench::new();
+    let address = bench.listen(|| Script::new("server"));
+    let mut clients = [0; 2].map(|_| Client::connect(address));
+    bench.until("both", |bench| bench.app().made.len() == 2);
+    bench.until_quiet();
+    let [first, second] = [0, 1].map(|number| bench.app().made[number].1);
+    for client in &mut clients {
+        client.send(b"hello");
+    }
+    bench.io().pause_producing(second);
+    bench.until_quiet();
+    bench.io().resume_producing(second);
+    for token in [first, second] {
+        bench.io().write(token, b"reply");
+    }
+    bench.io().set_urgent(second);
+    assert_eq!(bench.io().urgent_writes, [second]);
+    assert_eq!(bench.io().urgent_ready, [second]);
+    for client in &mut clients {
+        bench.until_received(client, 5);
+    }
+    bench.assert_idle();
+}

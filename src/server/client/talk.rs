@@ -1,20 +1,23 @@
 //! What answers a client's lines.
 //!
 //! It decides nothing about truth or places; it asks `herd` and `places` and says what they say. Replies
-//! gather in [`Server::answers`](super::Server) while a read is answered; those that stand behind one
-//! which is still waited for are held in the connection's [`Rare`]. Called by [`Client`](super::Client).
+//! gather in [`Server::answers`](super::Server) while a read is answered; those that wait for the disk, or
+//! stand behind one which is still waited for, are held in the connection's [`Rare`]. Called by
+//! [`Client`](super::Client).
 
 use std::time::Instant;
 
+use crate::herd::journal::Verdict;
 use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{About, Ctx, Network, Peer, Token};
 use crate::server::Server;
 use crate::server::bounds::Bounds;
+use crate::server::journal::Journal;
 use crate::server::logging::{self, Text};
 use crate::server::places::Asker;
 use crate::server::places::fair::Who;
-use crate::server::replies::{Replies, Reply};
+use crate::server::replies::{Promise, Replies, Reply, Written};
 use crate::wire::command::{
     Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
 };
@@ -141,6 +144,7 @@ impl Talk {
     ) -> Next {
         let start = cx.app.answers.len();
         match cx.app.herd.client_heard(said, now, &mut cx.app.answers) {
+            Ok(_) if promises(cx) => self.promised(me, line, said.client, start, cx),
             Ok(_) => self.replied(me, start, cx),
             Err(refused) => {
                 log::info!("{}: refused, {refused}", peer(me, cx));
@@ -157,8 +161,11 @@ impl Talk {
         question: &WhatsAt<'_>,
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
+        let change = if promises(cx) { cx.app.herd.change_of(question.client) } else { 0 };
+        let verdict = verdict(cx.app.journal.as_ref(), change);
         let Server { herd, places, bounds, answers, held_bytes, .. } = &mut *cx.app;
-        let Some(record) = herd.where_is(question.client) else {
+        let record = herd.where_is(question.client).filter(|_| verdict != Verdict::Refuse);
+        let Some(record) = record else {
             self.reply(me, cx, |out| write_refusal(out, line));
             return Next::GoOn;
         };
@@ -179,14 +186,22 @@ impl Talk {
             let askers_max = bounds.waiting_in_all_max;
             places.ask(record.location(), question.radius, asker, askers_max, cx.io)
         });
+        let waits_for_disk = verdict == Verdict::Wait;
         let Some(json) = known else {
-            self.rare().replies.wait();
-            cx.io.owe(me);
+            let promise = waits_for_disk.then_some(Promise { change, line });
+            self.queue(me, cx).wait(promise);
+            if waits_for_disk {
+                wait_for_disk(me, cx);
+            }
             return Next::GoOn;
         };
         let start = answers.len();
         Reply { at_line: record.line.to_vec(), json }.write(answers);
-        self.replied(me, start, cx);
+        if waits_for_disk {
+            self.promised(me, line, question.client, start, cx);
+        } else {
+            self.replied(me, start, cx);
+        }
         Next::GoOn
     }
 
@@ -222,23 +237,24 @@ impl Talk {
     /// Sends the replies before which nothing is waited for any more, with what stands behind them, as far
     /// as the peer takes them. To be called again when it has taken more.
     pub fn send_ready(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
-        let Some(rare) = &mut self.rare else { return };
-        while !cx.io.is_choked(me)
-            && let Some((reply, behind)) = rare.replies.take_ready(&mut cx.app.held_bytes)
-        {
-            let peer = peer(me, cx);
-            cx.io.write_with(me, |out| {
+        let Some(rare) = self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) else { return };
+        let peer = peer(me, cx);
+        let Server { journal, held_bytes, .. } = &mut *cx.app;
+        let verdict = |change| verdict(journal.as_ref(), change);
+        while !cx.io.is_choked(me) && rare.replies.is_ready(verdict) {
+            let written = cx.io.write_with(me, |out| {
                 let start = out.len();
-                reply.write(out);
-                logging::sent(me, || peer, out.get(start..).unwrap_or_default());
+                let written = rare.replies.write_ready(verdict, out, held_bytes);
+                log_written(me, peer, written, out.get(start..).unwrap_or_default());
             });
-            if !behind.is_empty() {
-                log_reply(me, &behind, cx);
-                cx.io.write(me, &behind);
+            if written.is_none() {
+                return;
             }
-            cx.io.settle(me);
         }
-        self.tidy();
+        if rare.replies.is_empty() {
+            cx.io.settle(me);
+            self.tidy();
+        }
     }
 
     pub fn cut_off(
@@ -267,6 +283,44 @@ impl Talk {
         self.replied(me, start, cx);
     }
 
+    /// A reply with an AT line has been composed, from `start` on in the answers. It leaves when the
+    /// record that is known of this client is on disk. If that is not so in time, the line is refused.
+    #[cold]
+    fn promised(
+        &mut self,
+        me: Token,
+        line: &[u8],
+        client: &[u8],
+        start: usize,
+        cx: &mut Ctx<'_, Server>,
+    ) {
+        let change = cx.app.herd.change_of(client);
+        match verdict(cx.app.journal.as_ref(), change) {
+            Verdict::Send => self.replied(me, start, cx),
+            Verdict::Refuse => {
+                cx.app.answers.truncate(start);
+                self.reply(me, cx, |out| write_refusal(out, line));
+            }
+            Verdict::Wait => {
+                let replies = self.queue(me, cx);
+                let Server { answers, held_bytes, .. } = &mut *cx.app;
+                let text = answers.get(start..).unwrap_or_default();
+                replies.hold(text, Some(Promise { change, line }), held_bytes);
+                answers.truncate(start);
+                wait_for_disk(me, cx);
+            }
+        }
+    }
+
+    /// The queue of replies that wait. While there is something in it, the connection is owed a reply.
+    fn queue(&mut self, me: Token, cx: &mut Ctx<'_, Server>) -> &mut Replies {
+        let replies = &mut self.rare().replies;
+        if replies.is_empty() {
+            cx.io.owe(me);
+        }
+        replies
+    }
+
     /// A reply has been composed, from `start` on in the answers. It goes out with them, unless it has to
     /// stand behind one that is waited for.
     #[inline]
@@ -280,7 +334,7 @@ impl Talk {
         match self.rare.as_mut().filter(|rare| !rare.replies.is_empty()) {
             None => log_reply(me, text, cx),
             Some(rare) => {
-                rare.replies.hold(text, &mut cx.app.held_bytes);
+                rare.replies.hold(text, None, &mut cx.app.held_bytes);
                 cx.app.answers.truncate(start);
             }
         }
@@ -345,6 +399,23 @@ pub(super) fn send_answers(me: Token, cx: &mut Ctx<'_, Server>) {
     }
 }
 
+/// Whether AT lines wait for the disk.
+fn promises(cx: &Ctx<'_, Server>) -> bool {
+    cx.app.journal.as_ref().is_some_and(Journal::withholds_replies)
+}
+
+/// What becomes of a reply that tells of this change.
+fn verdict(journal: Option<&Journal>, change: u64) -> Verdict {
+    journal.map_or(Verdict::Send, |journal| journal.verdict(change))
+}
+
+/// The journal is to tell this connection when its replies may leave, or are refused.
+fn wait_for_disk(me: Token, cx: &mut Ctx<'_, Server>) {
+    if let Some(journal) = &mut cx.app.journal {
+        journal.wait(me, &cx.app.herd, cx.io);
+    }
+}
+
 /// Who is at the other end.
 pub(super) fn peer(me: Token, cx: &Ctx<'_, Server>) -> Peer {
     cx.io.peer(me).unwrap_or(Peer::Unknown)
@@ -352,4 +423,16 @@ pub(super) fn peer(me: Token, cx: &Ctx<'_, Server>) -> Peer {
 
 fn log_reply(me: Token, text: &[u8], cx: &Ctx<'_, Server>) {
     logging::sent(me, || peer(me, cx), text);
+}
+
+/// Logs what has left the queue, each reply as a line of its own.
+fn log_written(me: Token, peer: Peer, written: Written, text: &[u8]) {
+    if written == Written::Reply {
+        return logging::sent(me, || peer, text);
+    }
+    if logging::tells_traffic() {
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            logging::sent(me, || peer, line);
+        }
+    }
 }

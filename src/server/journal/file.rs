@@ -16,7 +16,8 @@ use super::rewrite::begin_anew;
 use crate::herd::Herd;
 use crate::herd::journal::{Replay, Replayed, Writer};
 
-/// How much one turn appends to one file. What is left comes in the next turn.
+/// How much one turn appends to a file that lacks more than what the turn brought. What is left comes
+/// in the next turn.
 pub(super) const TURN_BYTES_MAX: usize = 256 * 1024;
 
 /// Where people are is nobody else's business.
@@ -85,8 +86,9 @@ impl JournalFile {
         Ok(Self::new(file, Writer::new(), false))
     }
 
-    /// Appends what the file lacks, with one write. Gives whether there is more. The error is the
-    /// system's; the file then holds what it held before, once its remains are cut off.
+    /// Appends what the file lacks, with one write: all that the turn brought, if the file held all
+    /// from before it. Gives whether there is more. The error is the system's; the file then holds what
+    /// it held before, once its remains are cut off.
     pub fn append(&mut self, herd: &Herd) -> io::Result<bool> {
         if self.has_remains {
             self.file.set_len(self.writer.file_bytes())?;
@@ -96,7 +98,7 @@ impl JournalFile {
         self.buffer.clear();
         let more = self.writer.pump(herd, &mut self.buffer, TURN_BYTES_MAX);
         if let Err(e) = (&*self.file).write_all(&self.buffer) {
-            self.writer = before;
+            self.writer.go_back(before);
             self.has_remains = true;
             return Err(e);
         }
@@ -113,6 +115,11 @@ impl JournalFile {
     pub fn append_all(&mut self, herd: &Herd) -> io::Result<()> {
         while self.append(herd)? {}
         Ok(())
+    }
+
+    /// Nothing is appended in this turn.
+    pub fn skip_turn(&mut self) {
+        self.writer.skip_turn();
     }
 
     /// For a sync on another thread.
@@ -168,6 +175,12 @@ pub(super) fn open(path: &Path, herd: &mut Herd) -> io::Result<Opened> {
     let has_remains = replayed.torn_bytes > 0;
     let file = file.map(|file| JournalFile::new(file, writer, has_remains));
     Ok(Opened { found: Found::Whole(replayed), file })
+}
+
+/// Whether all that was found is on disk, also where the file cannot be written. It may have been read
+/// from the system's memory, so it is synced.
+pub(super) fn is_on_disk(path: &Path, found: &Found) -> bool {
+    matches!(found, Found::Whole(_)) && File::open(path).is_ok_and(|file| file.sync_data().is_ok())
 }
 
 /// Takes in a file that cannot be written. The error is the system's.

@@ -1,5 +1,7 @@
 //! Tests of what waits for the disk and what does not, turn by turn, on a real file.
 
+mod always;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::mpsc;
@@ -10,6 +12,7 @@ use super::*;
 use crate::reactor::{Application, ListenOptions, Now, Reactor};
 use crate::server::alone;
 use crate::server::client::Clients;
+use crate::wire::command::{Command, parse_command};
 
 /// A server with a journal, and its clock.
 struct Scene {
@@ -147,19 +150,20 @@ fn a_start_at_which_nothing_can_be_written_is_told_and_made_good() {
     let mut scene = Scene::in_folder(folder, SyncPolicy::Always);
     let state = scene.status()["state"].as_str().unwrap().to_owned();
     assert!(state.contains("cannot write: No such file"), "{state}");
-    // No reply waits for what cannot be.
     let mut client = scene.connect();
     scene.hear(&mut client, "kiwi");
-    assert!(heard(&client).starts_with("AT Solo "));
+    assert_eq!(heard(&client), "");
     scene.clock = RETRY_INTERVAL;
     scene.turn_until("it is tried again", |scene| {
         scene.status()["state"].as_str().unwrap().contains("cannot make the new file")
     });
+    scene.clock = REPLY_TIMEOUT;
+    scene.turn_until("it is refused", |_| heard(&client) == "? IAMAT kiwi +1-1 7\n");
     scene.hear(&mut client, "plum");
-    assert!(heard(&client).starts_with("AT Solo "));
+    assert_eq!(heard(&client), "? IAMAT plum +1-1 7\n");
     assert_eq!(scene.status()["unwritten"], 2);
     fs::remove_dir(new_path(&path)).unwrap();
-    scene.clock = 2 * RETRY_INTERVAL;
+    scene.clock += RETRY_INTERVAL;
     scene.turn_until("it recovers", |scene| scene.status()["state"] == "ok");
     scene.turn_until_synced();
     assert_eq!((scene.file().lines().count(), &scene.status()["unwritten"]), (3, &0.into()));
@@ -287,7 +291,7 @@ fn a_rewrite_syncs_too_and_takes_the_place_of_the_sync_that_was_due() {
 }
 
 #[test]
-fn after_a_sync_that_failed_no_reply_waits_until_all_is_written_anew() {
+fn after_a_sync_that_failed_replies_wait_until_all_is_written_anew() {
     let mut scene = Scene::new("failed", SyncPolicy::Always);
     let mut client = scene.connect();
     scene.hear(&mut client, "kiwi");
@@ -298,23 +302,25 @@ fn after_a_sync_that_failed_no_reply_waits_until_all_is_written_anew() {
     let (extent, outcome) = (Extent::default(), Err("the disk is on fire".to_owned()));
     scene.tell(JournalEvent::Synced { extent, outcome });
     assert_eq!(scene.status()["state"], "cannot sync: the disk is on fire");
-    // The reply that waited is let go, and the next does not wait.
-    scene.turn();
-    assert!(heard(&client).starts_with("AT Solo "));
     scene.hear(&mut client, "pear");
-    assert!(heard(&client).starts_with("AT Solo "));
-    assert_eq!(scene.file().lines().count(), 4);
+    assert_eq!((heard(&client).as_str(), scene.file().lines().count()), ("", 4));
     scene.clock = RETRY_INTERVAL;
     scene.turn_until("it recovers", |scene| scene.status()["state"] == "ok");
     scene.turn_until_synced();
     assert_eq!(scene.file().lines().count(), 4);
+    scene.turn();
+    let replies = heard(&client);
+    assert!(
+        replies.contains(" plum +1-1 7\nAT ") && replies.ends_with(" pear +1-1 7\n"),
+        "{replies}"
+    );
     scene.hear(&mut client, "fig");
     assert_eq!(heard(&client), "");
 }
 
 #[test]
 fn what_piled_up_while_nothing_could_be_written_is_written_in_shares() {
-    let mut scene = Scene::new("shares", SyncPolicy::Always);
+    let mut scene = Scene::new("shares", SyncPolicy::EverySecond);
     let mut client = scene.connect();
     let cx = scene.reactor.context();
     let trouble = Trouble::Write("the disk is full".to_owned());
@@ -331,8 +337,51 @@ fn what_piled_up_while_nothing_could_be_written_is_written_in_shares() {
     scene.turn();
     let written = scene.file().len();
     assert!((TURN_BYTES_MAX..TURN_BYTES_MAX + 17_000).contains(&written), "{written}");
-    scene.turn_until_synced();
+    assert_eq!(scene.status()["state"], "it is written again, but lacks records still");
+    scene.turn_until("all is written", |scene| scene.status()["state"] == "ok");
     assert_eq!(scene.file().lines().count(), 41);
+}
+
+/// Makes so many clients known in one turn, and ends the turn. Gives how long their records are in all.
+fn turn_with(scene: &mut Scene, clients: usize, id: impl Fn(usize) -> String) {
+    for number in 0..clients {
+        let line = format!("IAMAT {} +1-1 7", id(number));
+        let Some(Command::IAmAt(said)) = parse_command(line.as_bytes()) else { panic!("{line}") };
+        scene.reactor.app().herd.client_heard(&said, 0, &mut Vec::new()).unwrap();
+    }
+    scene.turn();
+}
+
+#[test]
+fn all_that_a_turn_brought_is_in_the_file_when_its_replies_leave() {
+    for policy in [SyncPolicy::EverySecond, SyncPolicy::Never] {
+        let mut scene = Scene::new("whole", policy);
+        scene.turn();
+        // Longer than a share, and more of them than a share has entries.
+        for (turn, (clients, length)) in [(100, 16_000), (5_000, 10)].into_iter().enumerate() {
+            turn_with(&mut scene, clients, |number| {
+                format!("{turn}-{number}{}", "k".repeat(length))
+            });
+            assert_eq!(scene.status()["unwritten"], 0);
+        }
+        assert_eq!(scene.file().lines().count(), 1 + 100 + 5_000);
+    }
+}
+
+/// The new file may have the journal's name at any moment from then on.
+#[test]
+fn a_new_file_that_may_be_the_journal_gets_all_that_a_turn_brought_too() {
+    let mut scene = Scene::new("whole-new", SyncPolicy::Never);
+    for round in 0..20 {
+        let cx = scene.reactor.context();
+        cx.app.journal.as_mut().unwrap().begin_rewrite(cx.io);
+        while scene.status()["rewriting"] == true {
+            turn_with(&mut scene, 30, |number| format!("{round}-{number}{}", "k".repeat(16_000)));
+            let text = scene.file();
+            let found = text.lines().filter(|line| line.starts_with("AT ")).count();
+            assert_eq!(found, scene.reactor.app().herd.clients(), "round {round}");
+        }
+    }
 }
 
 #[test]

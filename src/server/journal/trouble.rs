@@ -1,4 +1,4 @@
-//! A journal on a disk that fails: it is said once, nobody waits for it, and it is tried again.
+//! A journal on a disk that fails: it is logged once, and tried again.
 //!
 //! Two kinds of trouble, by what ends them: a write that succeeds, or all of the journal written to a new
 //! file. The first is tried again at a turn's end, by `journal.rs`; the second is begun from here.
@@ -36,7 +36,7 @@ impl Trouble {
 }
 
 impl Journal {
-    /// Something failed: said once, tried again, and nobody waits for it.
+    /// Something failed: it is logged once, and tried again.
     pub(super) fn fail(&mut self, trouble: Trouble, io: &mut Io<Server>) {
         if self.trouble.is_none() {
             self.say(&trouble);
@@ -47,18 +47,15 @@ impl Journal {
         if !(is_lesser && matches!(self.trouble, Some(Trouble::Sync(_)))) {
             self.trouble = Some(trouble);
         }
-        for (client, end) in self.gate.give_up() {
-            io.release_output(client, end);
-        }
     }
 
     pub(super) fn say(&self, trouble: &Trouble) {
-        let promise = if self.withholds_replies() { "; replies do not wait for it" } else { "" };
-        log::error!(
-            "journal {}: {}; this server goes on without it{promise}, and tries again",
-            self.path.display(),
-            trouble.words()
-        );
+        let goes_on = if self.withholds_replies() {
+            "reports that are not on disk in time are refused, and it is tried again"
+        } else {
+            "this server goes on without it, and tries again"
+        };
+        log::error!("journal {}: {}; {goes_on}", self.path.display(), trouble.words());
     }
 
     pub(super) fn retry_later(&mut self, io: &mut Io<Server>) {

@@ -69,7 +69,6 @@ impl Protocol<Server> for Heard {
         let id = self.neighbour;
         name(&cx.app.herd, id).clone_into(&mut self.name);
         cx.io.set_urgent(me);
-        cx.io.stop_withholding_output(me);
         let Some(link) = cx.app.links.links.get_mut(id.index()) else {
             return cx.io.abort_connection(me);
         };

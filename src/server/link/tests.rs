@@ -1,14 +1,16 @@
 //! Tests of what a turn puts on a link, with a neighbour that is a plain socket.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::Links;
 use crate::herd::topology::Topology;
 use crate::herd::{Herd, Settings};
-use crate::reactor::{Now, Reactor};
+use crate::reactor::limits::TURN_READ_BUDGETS;
+use crate::reactor::{ListenOptions, Now, Reactor};
+use crate::server::client::Clients;
 use crate::server::trust::Trust;
 use crate::server::{Server, alone};
 use crate::wire::command::{Command, parse_command};
@@ -64,4 +66,85 @@ fn however_many_updates_of_a_client_a_turn_brings_a_link_carries_one() {
         assert_eq!(line(&mut other), format!("AT Solo -{newest}.000000000 kiwi +1-1 {newest}"));
         assert_eq!(line(&mut other), format!("MARK {}", turns * 100));
     }
+}
+
+/// Connections that each send a whole read of reports at a time, and how many turns they have done so.
+struct Crowd(Vec<TcpStream>, usize);
+
+impl Crowd {
+    fn new(reactor: &mut Reactor<Server>) -> Self {
+        let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+        let options = ListenOptions::default();
+        let listener = reactor.io().listen_tcp(any_port, options, Box::new(Clients)).unwrap();
+        let address = reactor.io().local_address(listener).unwrap();
+        let connect = |_| {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            stream
+        };
+        let crowd = Self((0..TURN_READ_BUDGETS).map(connect).collect(), 0);
+        while reactor.app().clients < crowd.0.len() {
+            turn(reactor);
+        }
+        crowd
+    }
+
+    /// All of them report, one turn takes it in, and they read their replies. Gives how many reports
+    /// the turn has brought.
+    fn report(&mut self, reactor: &mut Reactor<Server>) -> usize {
+        self.1 += 1;
+        for (number, client) in self.0.iter_mut().enumerate() {
+            let time = self.1;
+            let line = |each| format!("IAMAT {number}-{each:0>1000} +1-1 {time}\n");
+            let lines: String = (0..60).map(line).collect();
+            client.write_all(lines.as_bytes()).unwrap();
+        }
+        let before = reactor.app().herd.last_change();
+        turn(reactor);
+        let brought = reactor.app().herd.last_change() - before;
+        let mut buffer = vec![0; 1 << 20];
+        for client in &mut self.0 {
+            while client.read(&mut buffer).is_ok_and(|length| length > 0) {}
+        }
+        usize::try_from(brought).unwrap()
+    }
+}
+
+fn status(reactor: &mut Reactor<Server>) -> super::LinkStatus {
+    let server = reactor.app();
+    server.links.status(&server.herd, server.herd.neighbours().next().unwrap()).unwrap()
+}
+
+#[test]
+fn a_turn_ends_with_all_that_it_brought_on_the_link_until_the_neighbour_does_not_take_it() {
+    let (mut reactor, mut other) = linked();
+    let mut crowd = Crowd::new(&mut reactor);
+    // Several times what a link that is behind gets in a turn.
+    let brought = crowd.report(&mut reactor);
+    assert!(brought > 150, "{brought}");
+    let link = status(&mut reactor);
+    assert_eq!((link.backlog, link.is_behind), (0, false));
+    for _ in 0..brought {
+        assert!(line(&mut other).starts_with("AT Solo "));
+    }
+    assert_eq!(line(&mut other), format!("MARK {brought}"));
+    // It does not read any more, and when the kernel is full, nobody waits for it.
+    while !status(&mut reactor).is_behind {
+        assert!(crowd.1 < 1_000, "the kernel is never full");
+        crowd.report(&mut reactor);
+    }
+    assert!(crowd.report(&mut reactor) > 0);
+    let link = status(&mut reactor);
+    assert_eq!((link.is_behind, link.times_behind), (true, 1));
+    assert!(link.backlog > 0, "what it does not take is not written");
+    // It reads again, and is current when it has all.
+    other.get_ref().set_nonblocking(true).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut buffer = vec![0; 1 << 20];
+    while status(&mut reactor).is_behind {
+        assert!(Instant::now() < deadline, "it never catches up");
+        while other.read(&mut buffer).is_ok_and(|length| length > 0) {}
+        turn(&mut reactor);
+    }
+    assert_eq!(status(&mut reactor).backlog, 0);
 }
