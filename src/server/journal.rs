@@ -34,6 +34,7 @@ mod found;
 mod gone;
 mod hold;
 mod rewrite;
+mod status;
 mod trouble;
 
 use std::fs::{self, File};
@@ -41,9 +42,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use super::control::waiting_since;
 use super::{Event, Server};
 use crate::herd::Herd;
 use crate::herd::journal::{Gate, Verdict};
@@ -53,7 +51,7 @@ pub use gone::JOURNAL_LOOK_INTERVAL;
 use hold::Hold;
 pub use rewrite::Finished;
 pub use rewrite::NewFile;
-use rewrite::{Before, Rewrite, close_on_thread, finish, new_path, sync_folder};
+use rewrite::{Rewrite, close_on_thread, new_path, sync_folder};
 pub use trouble::RETRY_INTERVAL;
 use trouble::Trouble;
 
@@ -290,75 +288,6 @@ impl Journal {
         }
     }
 
-    /// What `STATUS` tells of it.
-    pub fn status(&self, herd: &Herd, io: &Io<Server>) -> Value {
-        let extent = self.extent();
-        let job = self.job();
-        json!({
-            "path": self.path.display().to_string(),
-            "bytes": extent.bytes,
-            "state": self.state(io.now()),
-            "unwritten": herd.last_change().saturating_sub(extent.change),
-            "unsynced": herd.last_change().saturating_sub(self.synced.change),
-            "rewriting": self.rewrite.is_some(),
-            "replies_waiting": self.gate.waiting(),
-            "job": job.map(|(what, since)| waiting_since(what, since, io)),
-            "refuses": self.gate.refuses(),
-        })
-    }
-
-    /// "ok", or what is wrong in words.
-    fn state(&self, now: Instant) -> String {
-        if let Some(trouble) = &self.trouble {
-            return trouble.words().to_owned();
-        }
-        if let Some(refused) = &self.refused {
-            return format!("cannot sync: {refused}");
-        }
-        let late =
-            |(_, since): &(&str, Instant)| now.saturating_duration_since(*since) >= SYNC_TIME_MAX;
-        match self.job().filter(late) {
-            None => "ok".to_owned(),
-            Some((what, since)) => {
-                let seconds = now.saturating_duration_since(since).as_secs_f64();
-                format!("{what} has not come back for {seconds:.1} s")
-            }
-        }
-    }
-
-    /// What the journal's thread has to do, and since when.
-    fn job(&self) -> Option<(&'static str, Instant)> {
-        let opening = match self.rewrite {
-            Some(Rewrite::Opening(since)) => Some(("making a new file", since)),
-            Some(Rewrite::Writing(_) | Rewrite::Finishing(_)) | None => None,
-        };
-        let syncing = match self.syncing {
-            Syncing::UnderWay(what, since) => Some((what, since)),
-            Syncing::Idle | Syncing::Due(_) => None,
-        };
-        opening.into_iter().chain(syncing).min_by_key(|(_, since)| *since)
-    }
-
-    /// The journal's thread has come back with what it was to sync.
-    fn job_is_over(&mut self, io: &Io<Server>) {
-        if let Syncing::UnderWay(what, since) = self.syncing {
-            let took = io.now().saturating_duration_since(since);
-            if took >= SYNC_TIME_MAX {
-                let (path, seconds) = (self.path.display(), took.as_secs_f64());
-                log::warn!("journal {path}: {what} took {seconds:.1} s");
-            }
-        }
-        self.syncing = Syncing::Idle;
-    }
-
-    /// The journal's thread takes no job: nothing is under way, and it is tried again.
-    fn note_refused(&mut self, refused: Refused) {
-        if self.refused.is_none() {
-            log::error!("journal {}: cannot sync: {refused}; trying again", self.path.display());
-        }
-        self.refused = Some(refused);
-    }
-
     /// How far the file reaches.
     fn extent(&self) -> Extent {
         self.file.as_ref().map(JournalFile::extent).unwrap_or_default()
@@ -502,60 +431,6 @@ impl Journal {
             // It may be the journal by now; then the next turn meets the same error and says it.
             Some(Err(_)) if matches!(rewrite, Rewrite::Finishing(_)) => {}
             Some(Err(e)) => self.rewrite_failed(&format!("cannot write the new file: {e}"), io),
-        }
-    }
-
-    /// The new file has caught up: it takes the journal's place, unless that is under way, or a sync is.
-    fn finish_rewriting(&mut self, io: &mut Io<Server>) {
-        if matches!(self.syncing, Syncing::UnderWay(..)) {
-            return;
-        }
-        match self.rewrite.take() {
-            Some(Rewrite::Writing(file)) => {
-                if let Err(refused) = finish(&file, &self.path, io) {
-                    self.rewrite = Some(Rewrite::Writing(file));
-                    return self.rewrite_failed(&refused.to_string(), io);
-                }
-                self.rewrite = Some(Rewrite::Finishing(file));
-                self.refused = None;
-                // It syncs too. Where rewrites are frequent, a call that is left would be one of many.
-                if let Syncing::Due(call) = self.syncing {
-                    io.cancel(call);
-                }
-                let what = "putting a new file in the journal's place";
-                self.syncing = Syncing::UnderWay(what, io.now());
-            }
-            other => self.rewrite = other,
-        }
-    }
-
-    fn begin_rewrite(&mut self, io: &mut Io<Server>) {
-        if self.rewrite.is_some() {
-            return;
-        }
-        let is_late_start = self.file.is_none();
-        let before = Before {
-            check_old: is_late_start,
-            take_hold: is_late_start && self.hold.is_none(),
-            keep_copy: is_late_start && self.copy_is_due,
-        };
-        match Rewrite::begin(&self.path, before, io) {
-            Ok(rewrite) => self.rewrite = Some(rewrite),
-            Err(refused) => self.rewrite_failed(&refused.to_string(), io),
-        }
-    }
-
-    /// The journal's thread has made the new file, or could not.
-    fn rewrite_opened(&mut self, made: Result<NewFile, String>, io: &mut Io<Server>) {
-        // One is made at a time: a second of that name would be the same file.
-        debug_assert!(matches!(self.rewrite, Some(Rewrite::Opening(_))));
-        match made {
-            Ok(NewFile { file, hold }) => {
-                self.hold = self.hold.take().or(hold);
-                self.copy_is_due = false;
-                self.rewrite = Some(Rewrite::Writing(file));
-            }
-            Err(why) => self.rewrite_failed(&why, io),
         }
     }
 

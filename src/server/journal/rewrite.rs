@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::file::JournalFile;
 use super::found::keep_copy;
 use super::hold::{Hold, refusal};
-use super::{JOURNAL_THREAD, JournalEvent};
+use super::{JOURNAL_THREAD, Journal, JournalEvent, Syncing};
 use crate::herd::Herd;
 use crate::reactor::{Io, Refused, Target};
 use crate::server::{Event, Server};
@@ -44,13 +44,13 @@ impl std::fmt::Debug for NewFile {
 
 /// What must be done before a new file is made.
 #[derive(Clone, Copy)]
-pub(super) struct Before {
+struct Before {
     /// Nothing could be written since the start: find out whether that is over.
-    pub check_old: bool,
+    check_old: bool,
     /// This process does not hold the journal yet.
-    pub take_hold: bool,
+    take_hold: bool,
     /// The old file is damaged, and no copy of it could be kept.
-    pub keep_copy: bool,
+    keep_copy: bool,
 }
 
 /// How putting the new file in the old one's place went.
@@ -69,7 +69,7 @@ pub enum Finished {
 
 impl Rewrite {
     /// Has the journal's thread make the new file. The error: it takes no job.
-    pub fn begin(journal: &Path, before: Before, io: &mut Io<Server>) -> Result<Self, Refused> {
+    fn begin(journal: &Path, before: Before, io: &mut Io<Server>) -> Result<Self, Refused> {
         let journal = journal.to_owned();
         let job = move || make(&journal, before);
         io.defer_to_thread(JOURNAL_THREAD, Target::Application, job, |made| {
@@ -94,12 +94,65 @@ impl Rewrite {
     }
 }
 
+/// The steps of a rewrite.
+impl Journal {
+    pub(super) fn begin_rewrite(&mut self, io: &mut Io<Server>) {
+        if self.rewrite.is_some() {
+            return;
+        }
+        let is_late_start = self.file.is_none();
+        let before = Before {
+            check_old: is_late_start,
+            take_hold: is_late_start && self.hold.is_none(),
+            keep_copy: is_late_start && self.copy_is_due,
+        };
+        match Rewrite::begin(&self.path, before, io) {
+            Ok(rewrite) => self.rewrite = Some(rewrite),
+            Err(refused) => self.rewrite_failed(&refused.to_string(), io),
+        }
+    }
+
+    /// The journal's thread has made the new file, or could not.
+    pub(super) fn rewrite_opened(&mut self, made: Result<NewFile, String>, io: &mut Io<Server>) {
+        // One is made at a time: a second of that name would be the same file.
+        debug_assert!(matches!(self.rewrite, Some(Rewrite::Opening(_))));
+        match made {
+            Ok(NewFile { file, hold }) => {
+                self.hold = self.hold.take().or(hold);
+                self.copy_is_due = false;
+                self.rewrite = Some(Rewrite::Writing(file));
+            }
+            Err(why) => self.rewrite_failed(&why, io),
+        }
+    }
+
+    /// The new file has caught up: it takes the journal's place, unless that is under way, or a sync is.
+    pub(super) fn finish_rewriting(&mut self, io: &mut Io<Server>) {
+        if matches!(self.syncing, Syncing::UnderWay(..)) {
+            return;
+        }
+        match self.rewrite.take() {
+            Some(Rewrite::Writing(file)) => {
+                if let Err(refused) = finish(&file, &self.path, io) {
+                    self.rewrite = Some(Rewrite::Writing(file));
+                    return self.rewrite_failed(&refused.to_string(), io);
+                }
+                self.rewrite = Some(Rewrite::Finishing(file));
+                self.refused = None;
+                // It syncs too. Where rewrites are frequent, a call that is left would be one of many.
+                if let Syncing::Due(call) = self.syncing {
+                    io.cancel(call);
+                }
+                let what = "putting a new file in the journal's place";
+                self.syncing = Syncing::UnderWay(what, io.now());
+            }
+            other => self.rewrite = other,
+        }
+    }
+}
+
 /// Has the journal's thread put a file that has caught up in the journal's place. The error: it takes no job.
-pub(super) fn finish(
-    file: &JournalFile,
-    journal: &Path,
-    io: &mut Io<Server>,
-) -> Result<(), Refused> {
+fn finish(file: &JournalFile, journal: &Path, io: &mut Io<Server>) -> Result<(), Refused> {
     let (file, extent) = (file.handle(), file.extent());
     let (from, to) = (new_path(journal), journal.to_owned());
     let job = move || put_in_place(&file, &from, &to);
