@@ -34,6 +34,9 @@ pub enum Speech {
 pub(super) enum ListenerSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// Fails with these errors, last first: what a test cannot make a kernel do.
+    #[cfg(test)]
+    Failing(Vec<ErrorKind>),
 }
 
 pub(super) struct Listener {
@@ -200,7 +203,7 @@ impl<A: Application> Io<A> {
 }
 
 impl ListenerSocket {
-    fn accept(&self) -> io::Result<(Stream, Peer)> {
+    fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(socket) => {
                 socket.accept().map(|(stream, from)| (Stream::Tcp(stream), Peer::Tcp(from)))
@@ -208,6 +211,8 @@ impl ListenerSocket {
             Self::Unix(socket) => {
                 socket.accept().map(|(stream, _)| (Stream::Unix(stream), Peer::Unix))
             }
+            #[cfg(test)]
+            Self::Failing(errors) => Err(errors.pop().unwrap_or(ErrorKind::WouldBlock).into()),
         }
     }
 }
