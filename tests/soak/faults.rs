@@ -164,7 +164,8 @@ fn cut(soaked: &Soaked, random: &mut Random, lasts: Duration) -> String {
 /// Sets a limit of a process; the hard one stays.
 fn limit(soaked: &Soaked, name: &str, what: &str, value: &str) {
     let pid = soaked.pid(name).to_string();
-    let output = Command::new("prlimit").args(["--pid", &pid, &format!("--{what}={value}:")]).output();
+    let output =
+        Command::new("prlimit").args(["--pid", &pid, &format!("--{what}={value}:")]).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -51,7 +51,9 @@ impl Soaked {
         herd.arguments.clear();
         let keys = path("keys");
         let at = format!("https://localhost:{}", upstream.port);
-        for argument in ["--keys", &keys, "--places", &at, "--places-ca", &ca, "--journal", &journal] {
+        for argument in
+            ["--keys", &keys, "--places", &at, "--places-ca", &ca, "--journal", &journal]
+        {
             herd.arguments.push(argument.to_owned());
         }
         let rest = "--sync always --log-level warn --max-waiting 64";
@@ -141,9 +143,10 @@ impl Soaked {
                 Some(format!("{} lacks {} of {time}", NAMES[short], walker(number)))
             });
             let differs = || {
-                let (number, _) = known[0].iter().enumerate().find(|(number, line)| {
-                    known.iter().any(|lines| lines[*number] != **line)
-                })?;
+                let (number, _) = known[0]
+                    .iter()
+                    .enumerate()
+                    .find(|(number, line)| known.iter().any(|lines| lines[*number] != **line))?;
                 let lines: Vec<&String> = known.iter().map(|lines| &lines[number]).collect();
                 Some(format!("servers differ: {lines:?}"))
             };
@@ -190,7 +193,9 @@ impl Soaked {
             let mut seen = *before;
             eventually(&format!("{name} holds what it held"), || {
                 let now = self.held(name);
-                if std::mem::replace(&mut seen, now) != now && now.1 > before.1 + KEPT_DESCRIPTORS_MAX {
+                if std::mem::replace(&mut seen, now) != now
+                    && now.1 > before.1 + KEPT_DESCRIPTORS_MAX
+                {
                     eprintln!("soak: {name} held {before:?} (KiB, descriptors), holds {now:?}");
                 }
                 let fits = now.0 <= before.0 + KEPT_KIB_MAX;

@@ -56,9 +56,8 @@ fn wanted() -> Option<Wanted> {
     let minutes: f64 = value("--minutes")?.parse().expect("--minutes wants a number");
     let every = value("--every").map_or(60.0, |text| text.parse().expect("--every wants seconds"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = value("--seed").map_or(u64::from(now.subsec_nanos()), |text| {
-        text.parse().expect("--seed wants a number")
-    });
+    let seed = value("--seed")
+        .map_or(u64::from(now.subsec_nanos()), |text| text.parse().expect("--seed wants a number"));
     let lasts = Duration::from_secs_f64(minutes * 60.0);
     Some(Wanted { lasts, every: Duration::from_secs_f64(every), seed })
 }
@@ -148,7 +147,9 @@ fn one_fault(
     let agreed = soaked.agree(&acknowledged(load));
     let grown = soaked.came_back();
     let reports = load.reports.load(Ordering::SeqCst);
-    println!("soak: {at:4} s  {what}: agreed after {agreed:.1} s, {reports} reports, {grown:+} KiB");
+    println!(
+        "soak: {at:4} s  {what}: agreed after {agreed:.1} s, {reports} reports, {grown:+} KiB"
+    );
     let more = load.refused.load(Ordering::SeqCst) - refused;
     assert!(more == 0 || fault.may_refuse(), "{more} reports were refused");
     load.pause(false);

@@ -105,7 +105,10 @@ fn a_listener_is_found_by_its_own_name_alone() {
     let earlier = Token::new(listener.slot(), listener.generation().wrapping_sub(1));
     assert!(find_listener(&mut bench.io().sockets, earlier).is_none());
     bench.io().resume_accepting(earlier);
-    assert!(is_paused(&mut bench, listener), "the delayed call of another listener ended its pause");
+    assert!(
+        is_paused(&mut bench, listener),
+        "the delayed call of another listener ended its pause"
+    );
     bench.io().resume_accepting(listener);
     assert!(!is_paused(&mut bench, listener));
 }
