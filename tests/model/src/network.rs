@@ -106,7 +106,12 @@ impl Scenario {
 
     /// Everything that can happen now.
     pub fn events(&self, state: &State, events: &mut Vec<Event>) {
-        let open = |number: &u8| state.reported & (1 << number) == 0;
+        let is_made = |number: u8| state.reported & (1 << number) != 0;
+        let server = |number: u8| self.reports[usize::from(number)].0;
+        let open = |&number: &u8| {
+            let earlier = |before: u8| server(before) != server(number) || is_made(before);
+            !is_made(number) && (0..number).all(earlier)
+        };
         let reports = 0..u8::try_from(self.reports.len()).unwrap_or(u8::MAX);
         events.extend(reports.filter(open).map(Event::Report));
         for (index, it) in state.connections.iter().enumerate() {
