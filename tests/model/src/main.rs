@@ -1,4 +1,4 @@
-//! Looks through every interleaving of three reports, a cut and a restart in a herd of three servers,
+//! Looks through every interleaving of three reports and a cut or a restart in a herd of three servers,
 //! which are the real `Herd` cores with the real journal's lines.
 //!
 //! Three properties hold in each state. *Complete up to the mark*: whoever has taken in a mark holds, or
@@ -128,9 +128,14 @@ fn main() -> ExitCode {
         scenario("ring, a cut", RING, (1, 0), false),
         scenario("row, a cut and a restart", ROW, (1, 1), false),
     ];
-    let wanted = std::env::args().nth(1).unwrap_or_default();
+    // Both faults together take many minutes, and are looked through when they are named.
+    let wanted = std::env::args().nth(1);
+    let is_wanted = |scenario: &Scenario| match &wanted {
+        Some(name) => scenario.name.contains(name.as_str()),
+        None => scenario.cuts + scenario.restarts == 1,
+    };
     let mut holds = true;
-    for scenario in all.into_iter().filter(|scenario| scenario.name.contains(&wanted)) {
+    for scenario in all.into_iter().filter(is_wanted) {
         holds &= check(scenario);
     }
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
