@@ -83,8 +83,12 @@ impl Fault {
                 format!("SIGKILL of {name}")
             }
             Fault::KillAll => {
-                NAMES.iter().for_each(|name| soaked.herd.kill(name));
-                NAMES.iter().for_each(|name| soaked.start_one(name));
+                for name in NAMES {
+                    soaked.herd.kill(name);
+                }
+                for name in NAMES {
+                    soaked.start_one(name);
+                }
                 "SIGKILL of all".to_owned()
             }
             Fault::Freeze => {

@@ -76,8 +76,12 @@ impl Soaked {
         };
         soaked.set_names(true);
         soaked.set_clock(0);
-        NAMES.iter().for_each(|name| soaked.start_one(name));
-        NAMES.iter().for_each(|name| soaked.herd.wait_until_linked(name));
+        for name in NAMES {
+            soaked.start_one(name);
+        }
+        for name in NAMES {
+            soaked.herd.wait_until_linked(name);
+        }
         soaked
     }
 
@@ -134,7 +138,9 @@ impl Soaked {
     /// was acknowledged. Gives how many seconds that took.
     pub fn agree(&self, acknowledged: &[u64]) -> f64 {
         let begun = Instant::now();
-        NAMES.iter().for_each(|name| self.herd.wait_until_linked(name));
+        for name in NAMES {
+            self.herd.wait_until_linked(name);
+        }
         let mut seen = String::new();
         eventually("all servers know the same, and all that was acknowledged", || {
             let known: Vec<Vec<String>> = NAMES.iter().map(|name| self.known(name)).collect();

@@ -168,16 +168,13 @@ impl Load {
         let name = self::walker(walker);
         let fields: Vec<&str> = reply.split(' ').collect();
         assert!(fields.len() == 6 && fields[0] == "AT" && fields[3] == name, "{line}: {reply}");
-        match time {
-            Some(time) => {
-                assert_eq!(fields[5], time.to_string(), "{line}: {reply}");
-                self.acknowledged[walker].fetch_max(time, Ordering::SeqCst);
-                self.reports.fetch_add(1, Ordering::SeqCst);
-            }
-            None => {
-                while !next_line(replies)?.is_empty() {}
-                self.questions.fetch_add(1, Ordering::SeqCst);
-            }
+        if let Some(time) = time {
+            assert_eq!(fields[5], time.to_string(), "{line}: {reply}");
+            self.acknowledged[walker].fetch_max(time, Ordering::SeqCst);
+            self.reports.fetch_add(1, Ordering::SeqCst);
+        } else {
+            while !next_line(replies)?.is_empty() {}
+            self.questions.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())
     }
