@@ -86,7 +86,7 @@ fn while_accepting_pauses_a_new_arrival_is_not_accepted_though_there_is_room() {
     let _third = Client::connect(address);
     bench.assert_idle();
     assert_eq!((bench.io().stats().accepted, is_paused(&mut bench, listener)), (0, true));
-    bench.later(ACCEPT_RETRY - MOMENT);
+    bench.later(ACCEPT_RETRY.checked_sub(MOMENT).unwrap());
     bench.turn();
     assert_eq!(bench.io().stats().accepted, 0);
     bench.later(MOMENT);
