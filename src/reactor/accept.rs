@@ -35,6 +35,9 @@ pub enum Speech {
 pub(super) enum ListenerSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// Fails with these errors, last first: what a test cannot make a kernel do.
+    #[cfg(test)]
+    Failing(Vec<ErrorKind>),
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
@@ -255,7 +258,7 @@ impl<A: Application> Io<A> {
 const FULL: &str = "the limit of connections is reached";
 
 impl ListenerSocket {
-    fn accept(&self) -> io::Result<(Stream, Peer)> {
+    fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(socket) => {
                 socket.accept().map(|(stream, from)| (Stream::Tcp(stream), Peer::Tcp(from)))
@@ -263,6 +266,8 @@ impl ListenerSocket {
             Self::Unix(socket) => {
                 socket.accept().map(|(stream, _)| (Stream::Unix(stream), Peer::Unix))
             }
+            #[cfg(test)]
+            Self::Failing(errors) => Err(errors.pop().unwrap_or(ErrorKind::WouldBlock).into()),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::BufReader;
 
+use super::super::accept::{Accepted, Listener, ListenerSocket, Speech, find_listener};
 use super::super::limits::{ACCEPT_BUDGET, ACCEPT_RETRY};
+use super::super::slots::Kind;
 use super::*;
 
 #[test]
@@ -62,6 +64,73 @@ fn at_the_limit_of_connections_the_next_waits_until_one_has_gone() {
     bench.later(ACCEPT_RETRY);
     bench.until_received(&mut clients[1], 5);
     bench.assert_idle();
+}
+
+/// Whether a listener waits for its delayed call.
+fn is_paused(bench: &mut Bench, listener: Token) -> bool {
+    find_listener(&mut bench.io().sockets, listener).unwrap().paused
+}
+
+#[test]
+fn while_accepting_pauses_a_new_arrival_is_not_accepted_though_there_is_room() {
+    let mut bench = Bench::with_limits(Limits { connections: 1, ..Limits::default() });
+    let address = bench.listen(|| Script::new("server"));
+    let first = Client::connect(address);
+    bench.until_heard("server: made");
+    let _second = Client::connect(address);
+    let listener = Token::new(0, 0);
+    bench.until("the pause", |bench| is_paused(bench, listener));
+    drop(first);
+    bench.until("room", |bench| bench.io().stats().accepted == 0);
+    // An edge: without the pause it would end the wait.
+    let _third = Client::connect(address);
+    bench.assert_idle();
+    assert_eq!((bench.io().stats().accepted, is_paused(&mut bench, listener)), (0, true));
+    bench.later(ACCEPT_RETRY.checked_sub(MOMENT).unwrap());
+    bench.turn();
+    assert_eq!(bench.io().stats().accepted, 0);
+    bench.later(MOMENT);
+    bench.until("the next", |bench| bench.io().stats().accepted == 1);
+}
+
+#[test]
+fn a_listener_is_found_by_its_own_name_alone() {
+    let mut bench = Bench::new();
+    let listener = {
+        let factory = Box::new(Scripts(|| Some(Script::new("server"))));
+        bench.io().listen_tcp(any_port(), ListenOptions::default(), factory).unwrap()
+    };
+    find_listener(&mut bench.io().sockets, listener).unwrap().paused = true;
+    // The name of one that stood in the same slot before.
+    let earlier = Token::new(listener.slot(), listener.generation().wrapping_sub(1));
+    assert!(find_listener(&mut bench.io().sockets, earlier).is_none());
+    bench.io().resume_accepting(earlier);
+    assert!(
+        is_paused(&mut bench, listener),
+        "the delayed call of another listener ended its pause"
+    );
+    bench.io().resume_accepting(listener);
+    assert!(!is_paused(&mut bench, listener));
+}
+
+#[test]
+fn one_who_has_gone_or_a_signal_does_not_pause_accepting_and_any_other_error_does() {
+    let mut bench = Bench::new();
+    // In the order in which they come.
+    let mut errors =
+        vec![ErrorKind::Interrupted, ErrorKind::ConnectionAborted, ErrorKind::OutOfMemory];
+    errors.reverse();
+    let failing = Listener::new(ListenerSocket::Failing(errors), Speech::Plain);
+    let listener = bench.io().keep(Kind::Listener(failing));
+    for _ in 0..2 {
+        assert!(matches!(bench.io().accept(listener), Accepted::Gone));
+        assert!(!is_paused(&mut bench, listener));
+    }
+    assert!(matches!(bench.io().accept(listener), Accepted::Nobody));
+    assert!(is_paused(&mut bench, listener));
+    bench.io().resume_accepting(listener);
+    assert!(matches!(bench.io().accept(listener), Accepted::Nobody), "nobody waits");
+    assert!(!is_paused(&mut bench, listener));
 }
 
 #[test]
