@@ -37,9 +37,11 @@ fn a_full_disk_at_one_server_is_told_and_the_herd_goes_on_and_nothing_is_lost() 
     let mut reports = 0;
     let mut report = || {
         reports += 1;
-        let reply = client.ask(&format!("IAMAT storm{reports} +1-1 5"));
-        assert!(reply.starts_with("AT Middle +"), "{reply}");
-        (format!("storm{reports}"), reply)
+        let line = format!("IAMAT storm{reports} +1-1 5");
+        let reply = client.ask(&line);
+        // With `--sync always` a report that is not on disk in time is refused, and known all the same.
+        assert!(reply.starts_with("AT Middle +") || reply == format!("? {line}"), "{reply}");
+        format!("storm{reports}")
     };
     eventually("the disk is full for both", || {
         report();
@@ -49,9 +51,9 @@ fn a_full_disk_at_one_server_is_told_and_the_herd_goes_on_and_nothing_is_lost() 
     let told = state(&scene.herd, "Middle");
     assert!(told.contains("cannot write: File too large"), "{told}");
     // Service goes on, and so do the others and their journals.
-    let (id, reply) = report();
+    let id = report();
     for (name, _) in ROW {
-        assert_eq!(scene.herd.wait_until_known(name, &id), reply);
+        assert!(scene.herd.wait_until_known(name, &id).starts_with("AT Middle +"));
     }
     assert_eq!(["Left", "Right"].map(|name| state(&scene.herd, name)), ["ok", "ok"]);
 
