@@ -15,7 +15,7 @@ mod fault;
 use super::record::Record;
 use super::store::Merged;
 use super::topology::ServerId;
-use super::{CatchUp, Herd};
+use super::{CatchUp, Herd, aside, correction};
 use crate::wire::peer::{
     AtFields, HelloFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here,
     write_mark, write_resume,
@@ -74,6 +74,11 @@ enum Link {
 impl Neighbour {
     pub(super) fn new(server: ServerId) -> Neighbour {
         Neighbour { server, link: Link::Down, identity: None, taken_in: 0, identity_since: 0 }
+    }
+
+    /// This server starts anew with the neighbour, under another identity.
+    pub(super) fn start_anew(&mut self) {
+        (self.link, self.taken_in) = (Link::Down, 0);
     }
 
     /// The identity and mark that a RESUME says, if there is something to say.
@@ -136,7 +141,7 @@ pub enum Answer {
 pub enum Taken {
     /// A record that is news here: the other neighbours have to be told.
     Changed,
-    /// A record that is no news, or too old to be remembered.
+    /// A record that is no news, too old to be remembered, or too far ahead by its own two times.
     Kept,
     /// A record for which there is no room. It will not be sent again.
     Full,
@@ -148,7 +153,8 @@ pub enum Taken {
 impl Herd {
     /// Appends the first line of a connection that this server has dialled.
     pub fn hello(&self, out: &mut Vec<u8>) {
-        write_hello(out, self.name().as_bytes(), self.identity, &HelloFields::default());
+        let fields = HelloFields { clock: self.clock.wall(), ..HelloFields::default() };
+        write_hello(out, self.name().as_bytes(), self.identity, &fields);
     }
 
     /// Takes in a line of a connection that this server has dialled: HELLO, RESUME, then heartbeats.
@@ -354,6 +360,13 @@ impl Herd {
         line: &[u8],
         fields: AtFields<'_>,
     ) -> Result<Taken, Nonsense> {
+        if self.is_unsettled()
+            && let Some(record) = aside::read(line)
+        {
+            correction::set_aside(&mut self.aside, &self.store, &record, &self.settings);
+        }
+        let latest = self.latest_server_time();
+        let (settings, mut too_far_ahead) = (&self.settings, false);
         let (topology, mut nonsense) = (&self.topology, Nonsense::Syntax);
         let merged = self.store.merge_line((line, fields.client), Some(id), || {
             let at = fields.read()?;
@@ -362,8 +375,16 @@ impl Herd {
                 nonsense = Nonsense::UnknownServer(name);
                 return None;
             }
-            Record::new(line, &at)
+            let record = Record::new(line, &at)?;
+            too_far_ahead = settings.is_too_far_ahead(&record);
+            if record.server_time > latest {
+                nonsense = Nonsense::FromAhead { by: record.server_time - latest };
+            }
+            (!too_far_ahead && record.server_time <= latest).then_some(record)
         });
+        if too_far_ahead {
+            return Ok(Taken::Kept);
+        }
         match merged.ok_or(nonsense)? {
             Merged::New | Merged::Changed => Ok(Taken::Changed),
             Merged::Kept | Merged::TooOld => Ok(Taken::Kept),

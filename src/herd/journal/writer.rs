@@ -27,6 +27,8 @@ pub struct Writer {
     file_bytes: u64,
     /// Marks that are added to the file will not be believed.
     is_damaged: bool,
+    /// The herd's count of corrections when the file was begun: it has nothing that these dropped.
+    corrections: u64,
 }
 
 impl Writer {
@@ -37,7 +39,8 @@ impl Writer {
 
     /// For a file that has just been replayed, of which the first `file_bytes` are kept.
     pub(super) fn resume(herd: &Herd, file_bytes: u64, is_damaged: bool) -> Writer {
-        Writer { cursor: herd.last_change(), taken: taken(herd).collect(), file_bytes, is_damaged }
+        let (cursor, corrections) = (herd.last_change(), herd.corrections);
+        Writer { cursor, taken: taken(herd).collect(), file_bytes, is_damaged, corrections }
     }
 
     /// Appends what the file lacks: records until `limit_bytes` are reached, or so many clients were
@@ -49,6 +52,8 @@ impl Writer {
         let start = out.len();
         if self.file_bytes == 0 {
             write_header(out);
+            self.corrections = herd.corrections;
+            herd.aside.lines().for_each(|line| write_record(out, line));
         }
         let more = self.write_records(herd, out, start.saturating_add(limit_bytes));
         if !more {
@@ -98,16 +103,16 @@ impl Writer {
         self.file_bytes
     }
 
-    /// Whether the file should be written anew: it is much more than twice as long as it must be, or it
-    /// was found damaged.
+    /// Whether the file should be written anew: it is much more than twice as long as it must be, was
+    /// found damaged, or has records that were dropped because a clock was wrong.
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
-        self.is_damaged || self.excess_bytes(herd) > REWRITE_SLACK_BYTES
+        self.is_damaged || self.corrections != herd.corrections || self.excess_bytes(herd) > REWRITE_SLACK_BYTES
     }
 
     /// By how much the file is longer than twice what it must hold. Where there is no room for
     /// [`REWRITE_SLACK_BYTES`], any excess is worth a rewrite.
     pub fn excess_bytes(&self, herd: &Herd) -> u64 {
-        let needed = herd.store.line_bytes() + herd.clients() * SEAL_BYTES;
+        let needed = herd.store.line_bytes() + herd.aside.bytes() + herd.clients() * SEAL_BYTES;
         self.file_bytes.saturating_sub(2 * needed as u64)
     }
 }
