@@ -1,7 +1,7 @@
 //! `herd serve`: one server of the herd, from flags to a running loop.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pico_args::Arguments;
 
@@ -13,6 +13,7 @@ use crate::herd::Herd;
 use crate::reactor::{Limits, ListenOptions, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;
 use crate::server::client::Clients;
+use crate::server::clock::Seldom;
 use crate::server::journal::Journal;
 use crate::server::link::Links;
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
@@ -175,6 +176,8 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         answers: Vec::new(),
         held_bytes: 0,
         expiry: believed.expiry,
+        clock_origin: Instant::now(),
+        refused_from_ahead: Seldom::default(),
     };
     let mut reactor = Reactor::with_limits(app, options.limits)
         .map_err(|e| format!("the event loop cannot start: {e}"))?;
@@ -226,6 +229,7 @@ fn tell_of_room(reactor: &mut Reactor<Server>, max_connections: usize) {
 /// that was started by mistake never touches the journal of the first.
 fn recall(reactor: &mut Reactor<Server>, kept: &KeptOptions) -> Result<(), Failure> {
     let cx = reactor.context();
+    cx.app.look_at_clock(cx.io);
     if kept.forgets() {
         cx.app.forget(cx.io);
     }

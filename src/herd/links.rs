@@ -321,6 +321,11 @@ impl Herd {
         Ok(NeighbourId(index))
     }
 
+    /// Which start of a neighbour has said HELLO last.
+    pub fn identity_of(&self, id: NeighbourId) -> Option<u64> {
+        self.neighbours.get(id.index())?.identity
+    }
+
     /// Appends the answer to the neighbour's HELLO: who this is, and where the neighbour is to go on.
     pub fn write_resume(&self, id: NeighbourId, out: &mut Vec<u8>) {
         let Some(neighbour) = self.neighbours.get(id.index()) else { return };

@@ -16,7 +16,7 @@ pub mod backoff;
 mod change_log;
 mod chunks;
 pub mod clock;
-mod correction;
+pub mod correction;
 pub mod journal;
 pub mod links;
 pub mod liveness;

@@ -79,7 +79,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refused::TooManyClients => "no more clients can be known than are known already",
-            Refused::TooFarAhead => "its time is too far ahead of this server's clock",
+            Refused::TooFarAhead => {
+                "its time is too far ahead of this server's clock; one of the two is wrong"
+            }
         })
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::logging::Text;
-use super::{Server, unix_nanos};
+use super::{Server, clock, unix_nanos};
 use crate::keys::date;
 use crate::reactor::{Application, Ctx, Factory, Io, Peer, Protocol, Reactor, Token};
 use crate::wire::line::{Input, LineReceiver};
@@ -122,6 +122,7 @@ impl Controlled for Server {
                     "state": link.state,
                     "backlog": link.backlog,
                     "heard_from": link.heard_from,
+                    "clock_ahead_s": clock::seconds_ahead(&self.herd, id),
                 }))
             })
             .collect();
@@ -142,6 +143,7 @@ impl Controlled for Server {
             "questions": questions,
             "journal": self.journal.as_ref().map(|journal| journal.status(&self.herd)),
             "log_trouble": self.log.trouble(),
+            "clock": clock::status(&self.herd),
             "now": utc(unix_nanos(io.wall_clock())),
         })
     }

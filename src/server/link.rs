@@ -11,13 +11,19 @@ mod dialled;
 mod heard;
 mod lines;
 
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::clock::{self, Seldom};
 use super::trust::Trust;
 use super::{Event, Server};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
 use crate::herd::links::{NeighbourId, Pumped};
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{DelayedCall, Io, Target, Token};
+use crate::reactor::{DelayedCall, Io, Peer, Target, Token};
+use crate::wire::time::Nanos;
 use dialled::Dialled;
 pub use heard::Heard;
 use lines::log_sent;
@@ -35,8 +41,24 @@ struct Link {
     state: State,
     /// The connection that the neighbour dialled, on which its changes arrive.
     heard: Option<Token>,
+    /// When something was last read from it.
+    heard_at: Instant,
+    /// When this server's own connection came up.
+    up_since: Option<Instant>,
+    /// Whether the neighbour's clock was another at its last HELLO.
+    clock_differs: bool,
+    warnings: Warnings,
     /// Records sent since the link came up, until it has caught up.
     catching_up: Option<usize>,
+}
+
+/// What a link warns of seldom, however often it happens.
+#[derive(Clone, Copy, Default)]
+struct Warnings {
+    down: Seldom,
+    cut: Seldom,
+    clock: Seldom,
+    name: Seldom,
 }
 
 /// The connection that this server dials.
@@ -70,6 +92,10 @@ impl Links {
             backoff: Backoff::default(),
             state: State::Ended,
             heard: None,
+            heard_at: Instant::now(),
+            up_since: None,
+            clock_differs: false,
+            warnings: Warnings::default(),
             catching_up: None,
         };
         Self { trust, links: herd.neighbours().map(link).collect() }
@@ -122,6 +148,46 @@ impl Links {
         }
     }
 
+    /// Ends the connections that this server dialled. They are dialled again and begin with a HELLO,
+    /// which tells what the clock is now.
+    pub fn introduce_anew(&self, io: &mut Io<Server>) {
+        for link in &self.links {
+            if let State::Up(token) = link.state {
+                io.abort_connection(token);
+            }
+        }
+    }
+
+    /// Ends all connections to neighbours: this server starts anew with them.
+    pub fn start_anew(&self, io: &mut Io<Server>) {
+        self.introduce_anew(io);
+        self.links.iter().filter_map(|link| link.heard).for_each(|token| io.abort_connection(token));
+    }
+
+    /// At what level it is said that a neighbour's line ended its link.
+    fn cut_level(&mut self, id: NeighbourId, now: Instant) -> Level {
+        self.links.get_mut(id.index()).map_or(Level::Warn, |link| link.warnings.cut.level(now))
+    }
+
+    /// A neighbour's clock is so far ahead of this server's.
+    pub fn note_clock(&mut self, herd: &Herd, id: NeighbourId, ahead: Nanos, now: Instant) {
+        let Some(link) = self.links.get_mut(id.index()) else { return };
+        let (name, span) = (name(herd, id), clock::span(ahead.abs()));
+        let differed = std::mem::replace(&mut link.clock_differs, !clock::agree(ahead));
+        if link.clock_differs {
+            let side = if ahead < 0 { "behind" } else { "ahead of" };
+            let level = link.warnings.clock.level(now);
+            log::log!(
+                level,
+                "the clock of {name} is {span} {side} this server's: one of the two is wrong, and what the \
+                 herd knows may differ until it is right"
+            );
+        } else if differed {
+            log::warn!("the clock of {name} agrees with this server's again");
+            link.warnings.clock = Seldom::default();
+        }
+    }
+
     /// What `STATUS` tells of a link.
     pub fn status(&self, herd: &Herd, id: NeighbourId) -> Option<LinkStatus> {
         let link = self.links.get(id.index())?;
@@ -157,14 +223,56 @@ impl Server {
         said: &[u8],
         identity: u64,
         io: &Io<Self>,
-    ) -> Result<NeighbourId, String> {
+    ) -> Result<NeighbourId, (Level, String)> {
+        let warn = |why| (Level::Warn, why);
         // A name that no neighbour has is refused below, in better words.
         if let Some(id) = self.herd.neighbour_named(said) {
-            self.links.trust.admits(id, name(&self.herd, id), me, io)?;
+            self.links.trust.admits(id, name(&self.herd, id), me, io).map_err(warn)?;
+            self.one_of_that_name(id, me, identity, io)?;
         }
-        self.herd.hello_received(version, said, identity).map_err(|refusal| refusal.to_string())
+        let outcome = self.herd.hello_received(version, said, identity);
+        outcome.map_err(|refusal| warn(refusal.to_string()))
+    }
+
+    /// Refuses a second process that calls itself like a neighbour whose connection lives: if each took
+    /// the other's place, both would be told everything again, and again.
+    ///
+    /// A neighbour that was started anew is another process too. Its earlier connection is closed by
+    /// then, or is silent, so it is refused for at most [`RIVAL_SILENCE`].
+    fn one_of_that_name(
+        &mut self,
+        id: NeighbourId,
+        me: Token,
+        identity: u64,
+        io: &Io<Self>,
+    ) -> Result<(), (Level, String)> {
+        let (known, name) = (self.herd.identity_of(id), name(&self.herd, id));
+        let Some(link) = self.links.links.get_mut(id.index()) else { return Ok(()) };
+        let lives = io.now().saturating_duration_since(link.heard_at) < RIVAL_SILENCE;
+        let (Some(first), Some(known)) = (link.heard, known) else { return Ok(()) };
+        if known == identity || !lives {
+            return Ok(());
+        }
+        let peer = |token| io.peer(token).unwrap_or(Peer::Unknown);
+        Err((
+            link.warnings.name.level(io.now()),
+            format!(
+                "two processes call themselves {name}: {} (start {known:016x}), which stays linked, and {} \
+                 (start {identity:016x}), which is refused while the first lives; stop one of them",
+                peer(first),
+                peer(me)
+            ),
+        ))
     }
 }
+
+/// A neighbour's connection that was silent for this long may be that of a process that is gone: it has
+/// missed two heartbeats. Well below the 10 s within which a lost link is noticed in any case.
+pub const RIVAL_SILENCE: Duration = Duration::from_secs(4);
+
+/// A link that was up for this long has proved that it works: when it is lost, it is dialled again at
+/// once. One that is lost earlier is dialled less and less often.
+pub const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 fn name(herd: &Herd, id: NeighbourId) -> &str {
     herd.neighbour_server(id).map_or("", |server| &server.name)

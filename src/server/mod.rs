@@ -5,10 +5,11 @@
 //!
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
 //! (neighbours), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
-//! socket), [`logging`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
+//! socket), [`logging`], [`clock`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
 
 pub mod bounds;
 pub mod client;
+pub mod clock;
 pub mod control;
 pub mod expiry;
 pub mod journal;
@@ -20,13 +21,14 @@ pub mod stand_in;
 pub mod trust;
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::herd::links::NeighbourId;
 use crate::herd::{FORGET_STEP_CLIENTS, Herd};
 use crate::reactor::{Application, Io, Signal, Target};
 use crate::wire::time::Nanos;
 use bounds::Bounds;
+use clock::Seldom;
 use expiry::Expiry;
 use journal::{Journal, JournalEvent};
 use link::Links;
@@ -108,6 +110,10 @@ pub struct Server {
     pub held_bytes: usize,
     /// The end of its certificate, if it has one.
     pub expiry: Option<Expiry>,
+    /// The moment from which the monotonic clock is counted.
+    pub clock_origin: Instant,
+    /// When a refused report was last warned of.
+    pub refused_from_ahead: Seldom,
 }
 
 impl Application for Server {
@@ -140,6 +146,7 @@ impl Application for Server {
 
     fn turn_begin(&mut self, io: &mut Io<Self>) {
         self.log.turn_begins(io.wall_clock());
+        self.look_at_clock(io);
     }
 
     /// What the turn changed goes to the journal and to the neighbours, once, however many lines brought
@@ -225,5 +232,7 @@ pub(crate) fn alone() -> Server {
         answers: Vec::new(),
         held_bytes: 0,
         expiry: None,
+        clock_origin: Instant::now(),
+        refused_from_ahead: Seldom::default(),
     }
 }

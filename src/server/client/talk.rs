@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use crate::herd::Refused;
 use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{Ctx, Peer, Token};
@@ -94,11 +95,14 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
         match parse_peer_line(line) {
-            Some(PeerLine::Hello { version, server, identity, .. }) if first => {
+            Some(PeerLine::Hello { version, server, identity, fields }) if first => {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
-                    Ok(neighbour) => return Next::Link(neighbour),
-                    Err(why) => {
-                        log::warn!("{} is not let in as a neighbour: {why}", peer(me, cx));
+                    Ok(neighbour) => {
+                        cx.app.clock_told(neighbour, fields.clock, cx.io);
+                        return Next::Link(neighbour);
+                    }
+                    Err((level, why)) => {
+                        log::log!(level, "{} is not let in as a neighbour: {why}", peer(me, cx));
                     }
                 }
             }
@@ -124,7 +128,11 @@ impl Talk {
         match cx.app.herd.client_heard(said, now, &mut cx.app.answers) {
             Ok(_) => self.replied(me, start, cx),
             Err(refused) => {
-                log::info!("{}: refused, {refused}", peer(me, cx));
+                let level = match refused {
+                    Refused::TooFarAhead => cx.app.refused_from_ahead(cx.io),
+                    Refused::TooManyClients => log::Level::Info,
+                };
+                log::log!(level, "{}: refused, {refused}", peer(me, cx));
                 self.reply(me, cx, |out| write_refusal(out, line));
             }
         }

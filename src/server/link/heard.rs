@@ -53,7 +53,8 @@ impl Heard {
                 Ok(Taken::Changed) => self.news += 1,
                 Ok(_) => {}
                 Err(nonsense) => {
-                    log::warn!("link from {} is cut: {nonsense}: {}", self.name, Text(line));
+                    let level = cx.app.links.cut_level(self.neighbour, cx.io.now());
+                    log::log!(level, "link from {} is cut: {nonsense}: {}", self.name, Text(line));
                     return cx.io.abort_connection(me);
                 }
             }
@@ -75,7 +76,7 @@ impl Protocol<Server> for Heard {
         if let Some(earlier) = link.heard.replace(me) {
             cx.io.abort_connection(earlier);
         }
-        link.backoff.reset();
+        link.heard_at = cx.io.now();
         log::info!("link from {} is up", self.name);
         write(me, &self.name, cx.io, |output| cx.app.herd.write_resume(id, output));
         // A neighbour that dials in is back: no need to wait before dialling it.
@@ -90,6 +91,9 @@ impl Protocol<Server> for Heard {
     fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
         if let Some(liveness) = &mut self.liveness {
             liveness.heard(cx.io.now());
+        }
+        if let Some(link) = cx.app.links.links.get_mut(self.neighbour.index()) {
+            link.heard_at = cx.io.now();
         }
         self.lines_received(me, data, cx);
     }
