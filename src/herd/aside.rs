@@ -8,63 +8,83 @@
 use std::collections::HashMap;
 
 use super::record::Record;
+use super::settings::Settings;
 use crate::wire::peer::parse_at;
-use crate::wire::time::Nanos;
 
 /// The most that is set aside, in bytes of AT lines; what comes then is not.
 pub const ASIDE_MAX_BYTES: usize = 16 << 20;
 
-/// Lines by client.
+/// Lines by client, numbered in the order in which they were set aside.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Aside {
-    lines: HashMap<Box<[u8]>, Vec<Box<[u8]>>>,
+    lines: HashMap<Box<[u8]>, Vec<(u64, Box<[u8]>)>>,
     bytes: usize,
+    /// The number of the last line; 0 before the first.
+    last: u64,
 }
 
 impl Aside {
-    /// Sets the loser of two records of one client aside, if by their server times the winner comes from
-    /// more than `gap` later: then one of the two clocks may have been wrong.
-    pub fn note(&mut self, record: &Record<'_>, held: &Record<'_>, gap: Nanos) {
-        let (winner, loser) =
-            if record.wins_over(held) { (record, held) } else { (held, record) };
-        if winner.server_time - loser.server_time > gap {
-            self.set(loser, gap);
+    /// Sets the loser of two records of one client aside, if a wrong clock may have decided: by their
+    /// server times the winner comes from much later, or, where clients are forgotten, it may be
+    /// forgotten earlier.
+    pub fn note(&mut self, record: &Record<'_>, held: &Record<'_>, settings: &Settings) {
+        let record_wins = record.wins_over(held);
+        let (winner, loser) = if record_wins { (record, held) } else { (held, record) };
+        if !stands_for(winner, loser, settings) {
+            self.set(loser, settings);
         }
     }
 
-    /// A record stands for all that it wins over and that are not from an earlier time than itself.
-    fn set(&mut self, record: &Record<'_>, gap: Nanos) {
+    fn set(&mut self, record: &Record<'_>, settings: &Settings) {
         if self.bytes + record.line.len() > ASIDE_MAX_BYTES {
             return;
         }
         let lines = self.lines.entry(record.client().into()).or_default();
-        let stands_for = |one: &Record<'_>, other: &Record<'_>| {
-            one.wins_over(other) && one.server_time <= other.server_time + gap
-        };
         let is_covered = |line: &[u8]| {
-            line == record.line || read(line).is_some_and(|kept| stands_for(&kept, record))
+            line == record.line
+                || read(line).is_some_and(|kept| stands_for(&kept, record, settings))
         };
-        if lines.iter().any(|line| is_covered(line)) {
+        if lines.iter().any(|(_, line)| is_covered(line)) {
             return;
         }
-        lines.retain(|line| {
-            let gives_way = read(line).is_none_or(|kept| stands_for(record, &kept));
+        lines.retain(|(_, line)| {
+            let gives_way = read(line).is_none_or(|kept| stands_for(record, &kept, settings));
             self.bytes -= if gives_way { line.len() } else { 0 };
             !gives_way
         });
         self.bytes += record.line.len();
-        lines.push(record.line.into());
+        self.last += 1;
+        lines.push((self.last, record.line.into()));
     }
 
-    /// All lines, in no order.
-    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.lines.values().flatten().map(|line| &**line)
+    /// The lines after the one with this number, in no order: what a journal lacks that has those up to it.
+    pub fn lines_after(&self, number: u64) -> impl Iterator<Item = &[u8]> {
+        let news = (number < self.last).then(|| self.lines.values().flatten());
+        news.into_iter().flatten().filter(move |(it, _)| *it > number).map(|(_, line)| &**line)
+    }
+
+    /// The number of the last line that was set aside; 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Takes all lines. The numbers go on.
+    pub fn take(&mut self) -> Aside {
+        let last = self.last;
+        std::mem::replace(self, Aside { last, ..Aside::default() })
     }
 
     /// How many bytes all lines have.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// Whether one record makes another one superfluous, whichever clock turns out to be wrong.
+fn stands_for(one: &Record<'_>, other: &Record<'_>, settings: &Settings) -> bool {
+    let later = one.server_time - other.server_time;
+    let is_forgotten_first = settings.forget_after.is_some() && later < 0;
+    one.wins_over(other) && later <= settings.server_ahead_max() && !is_forgotten_first
 }
 
 /// The record that a line is.
@@ -75,8 +95,6 @@ pub(super) fn read(line: &[u8]) -> Option<Record<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DAY: Nanos = 86_400_000_000_000;
 
     fn record(line: &str) -> Record<'_> {
         read(line.as_bytes()).unwrap()
@@ -98,8 +116,8 @@ mod tests {
             (&right, &later, None),
         ] {
             let mut aside = Aside::default();
-            aside.note(&record(record_line), &record(held), DAY);
-            let lines: Vec<_> = aside.lines().collect();
+            aside.note(&record(record_line), &record(held), &Settings::default());
+            let lines: Vec<_> = aside.lines_after(0).collect();
             assert_eq!(lines, kept.map(|line| line.as_bytes()).into_iter().collect::<Vec<_>>());
         }
     }
@@ -109,12 +127,12 @@ mod tests {
         let mut aside = Aside::default();
         let far = line(900, 100 * 86_400);
         for client in [100, 102, 101] {
-            aside.note(&record(&line(client, client)), &record(&far), DAY);
+            aside.note(&record(&line(client, client)), &record(&far), &Settings::default());
         }
-        assert_eq!(aside.lines().collect::<Vec<_>>(), [line(102, 102).as_bytes()]);
+        assert_eq!(aside.lines_after(0).collect::<Vec<_>>(), [line(102, 102).as_bytes()]);
         let middle = line(300, 50 * 86_400);
-        aside.note(&record(&middle), &record(&far), DAY);
-        assert_eq!(aside.lines().count(), 2);
+        aside.note(&record(&middle), &record(&far), &Settings::default());
+        assert_eq!(aside.lines_after(0).count(), 2);
         assert_eq!(aside.bytes(), middle.len() + line(102, 102).len());
     }
 
@@ -125,7 +143,7 @@ mod tests {
         for number in 0..2 * ASIDE_MAX_BYTES / id.len() {
             let right = format!("AT A +0.000000000 {id}{number} +1-1 100");
             let far = format!("AT A +9999999.000000000 {id}{number} +1-1 101");
-            aside.note(&record(&right), &record(&far), DAY);
+            aside.note(&record(&right), &record(&far), &Settings::default());
         }
         assert!(aside.bytes() <= ASIDE_MAX_BYTES && aside.bytes() > ASIDE_MAX_BYTES / 2);
     }

@@ -64,6 +64,8 @@ struct Doubt {
     since: Nanos,
     /// The offset before the first jump; `None` when it is doubted since the start.
     offset_before: Option<Nanos>,
+    /// Whether the clock jumped.
+    jumped: bool,
 }
 
 /// What ended a doubt.
@@ -89,7 +91,7 @@ pub enum ClockNews {
     Trusted {
         /// Why.
         proof: Proof,
-        /// Whether it began with a jump, and not with the start.
+        /// Whether the clock jumped, and was not only unconfirmed since the start.
         after_jump: bool,
     },
 }
@@ -107,8 +109,11 @@ impl ClockWatch {
     pub fn read(&mut self, monotonic: Nanos, wall: Nanos) -> Option<ClockNews> {
         let reading = Reading { monotonic, wall };
         let Some(last) = self.last.replace(reading) else {
-            self.doubt = (!self.told.is_empty())
-                .then_some(Doubt { since: monotonic, offset_before: None });
+            self.doubt = (!self.told.is_empty()).then_some(Doubt {
+                since: monotonic,
+                offset_before: None,
+                jumped: false,
+            });
             return None;
         };
         let step = reading.offset() - last.offset();
@@ -126,7 +131,7 @@ impl ClockWatch {
             None => Some(last.offset()),
             Some(doubt) => doubt.offset_before,
         };
-        self.doubt = Some(Doubt { since: reading.monotonic, offset_before });
+        self.doubt = Some(Doubt { since: reading.monotonic, offset_before, jumped: true });
         let is_back =
             offset_before.is_some_and(|before| (reading.offset() - before).abs() < JUMP_MIN);
         if is_back { self.trusted(Proof::Returned) } else { ClockNews::Jumped { by } }
@@ -134,7 +139,7 @@ impl ClockWatch {
 
     fn trusted(&mut self, proof: Proof) -> ClockNews {
         let doubt = self.doubt.take();
-        let after_jump = doubt.is_some_and(|doubt| doubt.offset_before.is_some());
+        let after_jump = doubt.is_some_and(|doubt| doubt.jumped);
         ClockNews::Trusted { proof, after_jump }
     }
 
@@ -280,14 +285,13 @@ mod tests {
                 if contradicted {
                     watch.told(A, START);
                 }
-                assert_eq!(watch.read(second * SECOND, START + second * SECOND + HOUR / 2), if second == 1 {
-                    Some(ClockNews::Jumped { by: HOUR / 2 })
-                } else {
-                    None
-                });
+                assert_eq!(
+                    watch.read(second * SECOND, START + second * SECOND + HOUR / 2),
+                    if second == 1 { Some(ClockNews::Jumped { by: HOUR / 2 }) } else { None }
+                );
             }
             let news = watch.read(3_601 * SECOND, START + 3_601 * SECOND + HOUR / 2);
-            let expected = ClockNews::Trusted { proof: Proof::Time, after_jump: false };
+            let expected = ClockNews::Trusted { proof: Proof::Time, after_jump: true };
             assert_eq!(news, (!contradicted).then_some(expected));
         }
     }
@@ -295,7 +299,7 @@ mod tests {
     #[test]
     fn a_server_without_neighbours_trusts_its_clock_from_the_start_and_doubts_a_jump() {
         let mut watch = trusting(0);
-        assert!(matches!(watch.read(SECOND, START), None));
+        assert_eq!(watch.read(SECOND, START + SECOND), None);
         let news = watch.read(2 * SECOND, START + 2 * SECOND + HOUR);
         assert!(matches!(news, Some(ClockNews::Jumped { .. })));
         assert!(watch.is_doubted());

@@ -47,7 +47,7 @@ pub(super) fn set_aside(
     settings: &Settings,
 ) {
     if let Some(held) = store.get(record.client()) {
-        aside.note(record, &held, settings.server_ahead_max());
+        aside.note(record, &held, settings);
     }
 }
 
@@ -61,7 +61,7 @@ impl Herd {
         let news = self.clock.read(monotonic, wall)?;
         match news {
             ClockNews::Jumped { .. } => self.search = None,
-            ClockNews::Trusted { proof: Proof::Time, .. } => self.aside = Aside::default(),
+            ClockNews::Trusted { proof: Proof::Time, .. } => drop(self.aside.take()),
             ClockNews::Trusted { after_jump, .. } => {
                 self.store.forget_before(Nanos::MIN);
                 self.forget(wall, 0);
@@ -107,8 +107,8 @@ impl Herd {
 
     /// Takes in what was set aside. Gives how many records that changed.
     fn restore(&mut self, latest: Nanos) -> usize {
-        let lines = std::mem::take(&mut self.aside);
-        let records = lines.lines().filter_map(aside::read);
+        let lines = self.aside.take();
+        let records = lines.lines_after(0).filter_map(aside::read);
         let good = records.filter(|record| record.server_time <= latest);
         let merged = good.map(|record| self.store.merge(record, None));
         merged.filter(|merged| matches!(merged, Merged::New | Merged::Changed)).count()

@@ -134,8 +134,13 @@ fn log_news(news: ClockNews) {
 
 /// A span of time in words.
 pub fn span(nanos: Nanos) -> String {
-    const UNITS: [(&str, Nanos); 5] =
-        [("years", 31_557_600), ("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1)];
+    const UNITS: [(&str, Nanos); 5] = [
+        ("years", 31_557_600),
+        ("days", 86_400),
+        ("hours", 3_600),
+        ("minutes", 60),
+        ("seconds", 1),
+    ];
     let seconds = nanos / NANOS_PER_SECOND;
     let fits = |(_, unit): &&(&str, Nanos)| seconds.abs() >= 2 * unit;
     match UNITS.iter().find(fits) {
@@ -151,9 +156,8 @@ mod tests {
     #[test]
     fn a_warning_of_one_kind_comes_once_a_minute() {
         let (mut seldom, start) = (Seldom::default(), Instant::now());
-        let warned = (0..180).filter(|second| {
-            seldom.level(start + Duration::from_secs(*second)) == Level::Warn
-        });
+        let warned = (0..180)
+            .filter(|second| seldom.level(start + Duration::from_secs(*second)) == Level::Warn);
         assert_eq!(warned.collect::<Vec<_>>(), [0, 60, 120]);
     }
 

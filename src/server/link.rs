@@ -161,7 +161,10 @@ impl Links {
     /// Ends all connections to neighbours: this server starts anew with them.
     pub fn start_anew(&self, io: &mut Io<Server>) {
         self.introduce_anew(io);
-        self.links.iter().filter_map(|link| link.heard).for_each(|token| io.abort_connection(token));
+        self.links
+            .iter()
+            .filter_map(|link| link.heard)
+            .for_each(|token| io.abort_connection(token));
     }
 
     /// At what level it is said that a neighbour's line ended its link.

@@ -18,6 +18,9 @@ const KNOWN_TOPOLOGIES: [&str; 3] = [
 /// One herd in so many is a large one, since those take as much time as all others together.
 const LARGE_ONE_IN: u64 = 60;
 
+/// By how many hours clocks are wrong. Half of the time they come back.
+const JUMPS_HOURS: [Nanos; 10] = [0, 0, 0, 0, 0, 1, -1, 50, -400_000, 876_000];
+
 /// When the servers' journals are synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -53,6 +56,8 @@ pub struct Theme {
     pub busy: bool,
     /// There are more clients than a server may know.
     pub full: bool,
+    /// Clocks jump by hours, days and centuries, and come back.
+    pub clocks: bool,
 }
 
 /// One seed's world.
@@ -76,6 +81,8 @@ pub struct Plan {
     /// How many clients a server may know, where that is fewer than there are.
     pub clients_max: Option<usize>,
     pub forget_after: Option<Ms>,
+    /// Clocks jump by hours, days and centuries, and come back.
+    pub clocks: bool,
 }
 
 impl Plan {
@@ -99,26 +106,40 @@ impl Plan {
             run: if theme.busy { 900_000 } else { random.between(5_000, 25_000) },
             report_every: if theme.busy { 4 } else { random.between(100, 400) },
             fault_every: random.between(300, 2_000),
-            skew: random.pick(if theme.forgetting { &[0, 1_000] } else { &[0, 1_000, 100_000] }),
-            clock_step: if theme.forgetting { 1 } else { random.pick(&[1, 1_000, 5_000]) },
+            // Above what makes a jump, and below what two servers take for a wrong clock.
+            skew: if theme.clocks {
+                0
+            } else {
+                random.pick(if theme.forgetting { &[0, 1_000] } else { &[0, 1_000, 25_000] })
+            },
+            clock_step: if theme.forgetting || theme.clocks {
+                1
+            } else {
+                random.pick(&[1, 1_000, 5_000])
+            },
             clients_max: theme.full.then(|| 1 + random.index(3)),
             forget_after: theme.forgetting.then(|| random.between(4_000, 10_000)),
+            clocks: theme.clocks,
         }
     }
 
     /// Whether all servers are to hold the same at rest. One that is full misses what is told past it.
     pub fn all_agree(&self) -> bool {
-        self.clients_max.is_none() && self.all_forget_at_once()
+        self.clients_max.is_none() && (self.clocks || self.all_forget_at_once())
     }
 
     /// Whether servers forget a client at the same moment: where clocks differ, and are set, one may
     /// forget what it then hears again from another, until all have forgotten.
     pub fn all_forget_at_once(&self) -> bool {
-        self.forget_after.is_none() || self.skew == 0
+        self.forget_after.is_none() || (self.skew == 0 && !self.clocks)
     }
 
     /// By how much a clock is wrong.
     pub fn wrong_clock(&self, random: &mut Random) -> Nanos {
+        if self.clocks {
+            let hours = random.pick(&JUMPS_HOURS);
+            return hours * 3_600 * 1_000_000_000;
+        }
         let wrong = Nanos::from(random.between(0, 2 * self.skew)) - Nanos::from(self.skew);
         wrong * 1_000_000
     }

@@ -27,7 +27,10 @@ const LINE_BYTES: usize = 130;
 const JOURNAL_SLACK_BYTES: u64 = REWRITE_SLACK_BYTES + 200_000;
 
 /// The world's clock begins here, in seconds since 1970.
-const BEGINNING_SECONDS: Nanos = 1_500_000_000;
+pub const BEGINNING_SECONDS: Nanos = 1_500_000_000;
+
+/// More often than this no server starts anew after a wrong clock before it is started again.
+const IDENTITIES_PER_START_MAX: u32 = 1_000;
 
 /// One server of the herd, running or not.
 pub struct Server {
@@ -47,6 +50,8 @@ pub struct Server {
 /// One start of a server.
 pub struct Process {
     pub number: u32,
+    /// How many identities it had, counting over all starts of the server.
+    pub identities: u32,
     pub herd: Herd,
     pub writer: Writer,
     /// A file is being written anew, and this is how far.
@@ -70,8 +75,8 @@ pub struct Process {
 pub struct Link {
     pub dialled: Option<usize>,
     pub heard: Option<usize>,
-    /// Which start of the neighbour has said HELLO last.
-    pub start: u32,
+    /// Which identity of the neighbour has said HELLO last.
+    pub identity: u32,
     pub backoff: Backoff,
 }
 
@@ -104,14 +109,20 @@ impl Server {
 
     /// What its clock says.
     pub fn clock(&self, now: Ms) -> Nanos {
-        let exact = BEGINNING_SECONDS * 1_000_000_000 + Nanos::from(now) * 1_000_000 + self.skew;
+        let exact = self.exact_clock(now);
         exact - exact % (Nanos::from(self.clock_step) * 1_000_000)
+    }
+
+    /// The same as finely as can be: a clock that counts in long steps would seem to jump.
+    pub fn exact_clock(&self, now: Ms) -> Nanos {
+        BEGINNING_SECONDS * 1_000_000_000 + monotonic(now) + self.skew
     }
 
     /// Starts it with what its journal has.
     pub fn start(&mut self, topology: &Topology, settings: Settings, now: Ms, random: &mut Random) {
         self.starts += 1;
         let mut herd = Herd::new(topology.clone(), self.id, random.next().max(1), settings);
+        let _ = herd.clock_read(monotonic(now), self.exact_clock(now));
         herd.forget(self.clock(now), 0);
         let mut replay = Replay::new(&mut herd);
         let chunk_bytes = random.index(500) + 1;
@@ -123,6 +134,7 @@ impl Server {
         let links = vec![Link::default(); herd.neighbours().count()];
         self.process = Some(Process {
             number: self.starts,
+            identities: self.starts * IDENTITIES_PER_START_MAX,
             herd,
             writer,
             second_writer: None,
@@ -267,6 +279,11 @@ impl Server {
         ready.extend(replies.into_iter().filter_map(|reply| process.gate.hold(last, reply)));
         ready
     }
+}
+
+/// The world's time as the herd's core counts it.
+pub fn monotonic(now: Ms) -> Nanos {
+    Nanos::from(now) * 1_000_000
 }
 
 /// By client, what a journal has.

@@ -4,9 +4,9 @@
 //! that is not whole is passed over, and so is all of a file that is something else. What was read is
 //! bounded by the longest line; what is kept is bounded by the herd.
 
-use super::super::{Herd, correction};
 use super::super::record::Record;
 use super::super::store::Merged;
+use super::super::{Herd, correction};
 use super::Writer;
 use crate::wire::journal::{
     JOURNAL_LINE_MAX_BYTES, JOURNAL_VERSION, JournalLine, parse_journal_line,

@@ -29,6 +29,8 @@ pub struct Writer {
     is_damaged: bool,
     /// The herd's count of corrections when the file was begun: it has nothing that these dropped.
     corrections: u64,
+    /// All lines that the herd has set aside up to this number are in the file or need not be.
+    set_aside: u64,
 }
 
 impl Writer {
@@ -40,7 +42,8 @@ impl Writer {
     /// For a file that has just been replayed, of which the first `file_bytes` are kept.
     pub(super) fn resume(herd: &Herd, file_bytes: u64, is_damaged: bool) -> Writer {
         let (cursor, corrections) = (herd.last_change(), herd.corrections);
-        Writer { cursor, taken: taken(herd).collect(), file_bytes, is_damaged, corrections }
+        let (taken, set_aside) = (taken(herd).collect(), herd.aside.last());
+        Writer { cursor, taken, file_bytes, is_damaged, corrections, set_aside }
     }
 
     /// Appends what the file lacks: records until `limit_bytes` are reached, or so many clients were
@@ -53,8 +56,9 @@ impl Writer {
         if self.file_bytes == 0 {
             write_header(out);
             self.corrections = herd.corrections;
-            herd.aside.lines().for_each(|line| write_record(out, line));
         }
+        herd.aside.lines_after(self.set_aside).for_each(|line| write_record(out, line));
+        self.set_aside = herd.aside.last();
         let more = self.write_records(herd, out, start.saturating_add(limit_bytes));
         if !more {
             self.write_marks(herd, out);
@@ -80,8 +84,12 @@ impl Writer {
         false
     }
 
-    /// Only at the end of the change log: a mark vouches for all that the server holds.
+    /// Only at the end of the change log: a mark vouches for all that the server holds. And not while a
+    /// wrong clock may have kept out what a neighbour told.
     fn write_marks(&mut self, herd: &Herd, out: &mut Vec<u8>) {
+        if herd.is_unsettled() {
+            return;
+        }
         self.taken.resize(herd.neighbours.len(), None);
         let news = self.taken.iter_mut().zip(taken(herd)).zip(herd.neighbours());
         for ((written, taken), id) in news.filter(|((written, taken), _)| **written != *taken) {
@@ -106,7 +114,9 @@ impl Writer {
     /// Whether the file should be written anew: it is much more than twice as long as it must be, was
     /// found damaged, or has records that were dropped because a clock was wrong.
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
-        self.is_damaged || self.corrections != herd.corrections || self.excess_bytes(herd) > REWRITE_SLACK_BYTES
+        self.is_damaged
+            || self.corrections != herd.corrections
+            || self.excess_bytes(herd) > REWRITE_SLACK_BYTES
     }
 
     /// By how much the file is longer than twice what it must hold. Where there is no room for

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use log::Level;
 
-use super::{STEADY_AFTER, State};
 use super::lines::{beat, cut, level_of, write};
+use super::{STEADY_AFTER, State};
 use crate::herd::links::{Answer, NeighbourId, ResumedFrom};
 use crate::herd::liveness::Liveness;
 use crate::reactor::{Ctx, Protocol, Reason, Target, Token};
