@@ -6,7 +6,9 @@
 //!
 //! A clock is doubted from a start (nobody has confirmed it yet) and from a jump. The doubt ends when
 //! the clock is back where the monotonic clock says it should be, when more neighbours agree with it
-//! than not, or when [`DOUBT_MAX`] has passed and no neighbour disagrees.
+//! than not, or when [`DOUBT_MAX`] has passed and no neighbour disagrees. A neighbour whose clock jumped
+//! by as much is no witness: both run on one machine, or follow one wrong source. And a clock that is earlier than this
+//! program is always doubted.
 
 use super::links::NeighbourId;
 use crate::wire::time::{NANOS_PER_SECOND, Nanos};
@@ -28,6 +30,8 @@ pub const TOLD_FOR: Nanos = 3_600 * NANOS_PER_SECOND;
 /// What is known about this server's clock and its neighbours' clocks.
 #[derive(Clone, Debug)]
 pub struct ClockWatch {
+    /// Any earlier time is wrong for certain.
+    earliest: Nanos,
     last: Option<Reading>,
     doubt: Option<Doubt>,
     /// By neighbour.
@@ -55,6 +59,15 @@ struct Told {
     offset: Nanos,
     /// When it was told, by the monotonic clock.
     at: Nanos,
+    /// By how much it had jumped, if the neighbour doubted it for that.
+    jumped: Option<Nanos>,
+}
+
+impl Told {
+    /// How far that clock is ahead of this server's, unless it was told too long ago.
+    fn difference(&self, own: Reading) -> Option<Nanos> {
+        (own.monotonic - self.at <= TOLD_FOR).then_some(self.offset - own.offset())
+    }
 }
 
 /// Why the clock is doubted.
@@ -62,8 +75,10 @@ struct Told {
 struct Doubt {
     /// By the monotonic clock: the start, or the last jump.
     since: Nanos,
-    /// The offset before the first jump; `None` when it is doubted since the start.
-    offset_before: Option<Nanos>,
+    /// The offset at the start, or before the first jump.
+    offset_before: Nanos,
+    /// Whether that was trusted.
+    was_trusted: bool,
     /// Whether the clock jumped.
     jumped: bool,
 }
@@ -97,9 +112,10 @@ pub enum ClockNews {
 }
 
 impl ClockWatch {
-    /// A clock that was never read, among so many neighbours.
-    pub fn new(neighbours: usize) -> ClockWatch {
-        ClockWatch { last: None, doubt: None, told: vec![None; neighbours] }
+    /// A clock that was never read, among so many neighbours. It is wrong for certain when it tells a
+    /// time before `earliest`.
+    pub fn new(neighbours: usize, earliest: Nanos) -> ClockWatch {
+        ClockWatch { earliest, last: None, doubt: None, told: vec![None; neighbours] }
     }
 
     /// Takes in a reading of both clocks, nanoseconds: the monotonic one since any moment, the wall
@@ -109,9 +125,10 @@ impl ClockWatch {
     pub fn read(&mut self, monotonic: Nanos, wall: Nanos) -> Option<ClockNews> {
         let reading = Reading { monotonic, wall };
         let Some(last) = self.last.replace(reading) else {
-            self.doubt = (!self.told.is_empty()).then_some(Doubt {
+            self.doubt = (!self.told.is_empty() || wall < self.earliest).then_some(Doubt {
                 since: monotonic,
-                offset_before: None,
+                offset_before: reading.offset(),
+                was_trusted: false,
                 jumped: false,
             });
             return None;
@@ -127,14 +144,17 @@ impl ClockWatch {
     fn jumped(&mut self, reading: Reading, last: Reading, by: Nanos) -> ClockNews {
         // A machine that slept has lost track of what its neighbours' clocks say now.
         self.told.fill(None);
-        let offset_before = match self.doubt {
-            None => Some(last.offset()),
-            Some(doubt) => doubt.offset_before,
+        let (offset_before, was_trusted) = match self.doubt {
+            None => (last.offset(), true),
+            Some(doubt) => (doubt.offset_before, doubt.was_trusted),
         };
-        self.doubt = Some(Doubt { since: reading.monotonic, offset_before, jumped: true });
-        let is_back =
-            offset_before.is_some_and(|before| (reading.offset() - before).abs() < JUMP_MIN);
-        if is_back { self.trusted(Proof::Returned) } else { ClockNews::Jumped { by } }
+        let since = reading.monotonic;
+        self.doubt = Some(Doubt { since, offset_before, was_trusted, jumped: true });
+        let is_back = (reading.offset() - offset_before).abs() < JUMP_MIN;
+        if was_trusted && is_back {
+            return self.trusted(Proof::Returned);
+        }
+        ClockNews::Jumped { by }
     }
 
     fn trusted(&mut self, proof: Proof) -> ClockNews {
@@ -145,33 +165,47 @@ impl ClockWatch {
 
     /// What ends this doubt now, if anything does.
     fn proof(&self, doubt: Doubt) -> Option<Proof> {
-        let agrees = |difference: &Nanos| difference.abs() <= AGREE_WITHIN;
-        let differences = (0..self.told.len()).filter_map(|place| self.difference_at(place));
-        let (agreeing, disagreeing): (Vec<Nanos>, Vec<Nanos>) = differences.partition(agrees);
-        if agreeing.len() > disagreeing.len() {
+        let reading = self.last?;
+        if reading.wall < self.earliest {
+            return None;
+        }
+        let own_jump = reading.offset() - doubt.offset_before;
+        let jumped_alike = |told: &&Told| {
+            let alike = |jump: Nanos| (jump - own_jump).abs() <= AGREE_WITHIN;
+            doubt.jumped && told.jumped.is_some_and(alike)
+        };
+        let (mut agreeing, mut disagreeing) = (0, 0);
+        for told in self.told.iter().flatten().filter(|told| !jumped_alike(told)) {
+            match told.difference(reading) {
+                Some(ahead) if ahead.abs() <= AGREE_WITHIN => agreeing += 1,
+                Some(_) => disagreeing += 1,
+                None => {}
+            }
+        }
+        if agreeing > disagreeing {
             return Some(Proof::Neighbours);
         }
-        let lasted = self.last?.monotonic - doubt.since;
-        (disagreeing.is_empty() && lasted >= DOUBT_MAX).then_some(Proof::Time)
+        let is_over = reading.monotonic - doubt.since >= DOUBT_MAX;
+        (disagreeing == 0 && is_over).then_some(Proof::Time)
     }
 
     /// A neighbour's HELLO said what its clock is. Gives how far it is ahead of this server's, `None`
-    /// when that was never read.
-    pub fn told(&mut self, neighbour: NeighbourId, clock: Nanos) -> Option<Nanos> {
+    /// when that was never read. `jumped`: by how much that had jumped, if
+    /// the neighbour doubts it for that.
+    pub fn told(
+        &mut self,
+        neighbour: NeighbourId,
+        clock: Nanos,
+        jumped: Option<Nanos>,
+    ) -> Option<Nanos> {
         let at = self.last?.monotonic;
-        *self.told.get_mut(neighbour.index())? = Some(Told { offset: clock - at, at });
+        *self.told.get_mut(neighbour.index())? = Some(Told { offset: clock - at, at, jumped });
         self.difference(neighbour)
     }
 
     /// How far a neighbour's clock is ahead of this server's, if that is known.
     pub fn difference(&self, neighbour: NeighbourId) -> Option<Nanos> {
-        self.difference_at(neighbour.index())
-    }
-
-    fn difference_at(&self, place: usize) -> Option<Nanos> {
-        let (told, last) = ((*self.told.get(place)?)?, self.last?);
-        let is_fresh = last.monotonic - told.at <= TOLD_FOR;
-        is_fresh.then_some(told.offset - last.offset())
+        self.told.get(neighbour.index())?.as_ref()?.difference(self.last?)
     }
 
     /// The wall clock at the last reading.
@@ -186,13 +220,18 @@ impl ClockWatch {
 
     /// Whether it is doubted only because it was not confirmed since the start.
     pub fn is_unconfirmed(&self) -> bool {
-        self.told.iter().all(Option::is_none)
-            && self.doubt.is_some_and(|doubt| doubt.offset_before.is_none())
+        self.told.iter().all(Option::is_none) && self.doubt.is_some_and(|doubt| !doubt.jumped)
     }
 
-    /// How far the clock has moved since before it first jumped, `None` when it is not doubted for that.
+    /// Whether it tells a time that is wrong for certain.
+    pub fn is_too_early(&self) -> bool {
+        self.last.is_some_and(|reading| reading.wall < self.earliest)
+    }
+
+    /// By how much the clock has jumped, `None` when it is not doubted for that.
     pub fn jumped_by(&self) -> Option<Nanos> {
-        Some(self.last?.offset() - self.doubt?.offset_before?)
+        let doubt = self.doubt.filter(|doubt| doubt.jumped)?;
+        Some(self.last?.offset() - doubt.offset_before)
     }
 }
 
@@ -209,10 +248,10 @@ mod tests {
 
     /// A watch that trusts its clock, at second 1.
     fn trusting(neighbours: usize) -> ClockWatch {
-        let mut watch = ClockWatch::new(neighbours);
+        let mut watch = ClockWatch::new(neighbours, START);
         assert_eq!(watch.read(0, START), None);
         if neighbours > 0 {
-            watch.told(A, START);
+            watch.told(A, START, None);
             let news = ClockNews::Trusted { proof: Proof::Neighbours, after_jump: false };
             assert_eq!(watch.read(SECOND, START + SECOND), Some(news));
         }
@@ -258,19 +297,19 @@ mod tests {
         assert_eq!(watch.read(2 * SECOND, now), Some(ClockNews::Jumped { by: HOUR }));
         assert_eq!(watch.difference(A), None, "what was told before the jump counts no more");
         assert_eq!(watch.read(3 * SECOND, now + SECOND), None);
-        assert_eq!(watch.told(A, START), Some(-HOUR - 3 * SECOND));
-        assert_eq!(watch.told(B, now + SECOND + AGREE_WITHIN), Some(AGREE_WITHIN));
+        assert_eq!(watch.told(A, START, None), Some(-HOUR - 3 * SECOND));
+        assert_eq!(watch.told(B, now + SECOND + AGREE_WITHIN, None), Some(AGREE_WITHIN));
         assert_eq!(watch.read(4 * SECOND, now + 2 * SECOND), None, "one against one");
-        assert_eq!(watch.told(A, now + 2 * SECOND - AGREE_WITHIN), Some(-AGREE_WITHIN));
+        assert_eq!(watch.told(A, now + 2 * SECOND - AGREE_WITHIN, None), Some(-AGREE_WITHIN));
         let agreed = ClockNews::Trusted { proof: Proof::Neighbours, after_jump: true };
         assert_eq!(watch.read(5 * SECOND, now + 3 * SECOND), Some(agreed));
     }
 
     #[test]
     fn a_minute_and_a_nanosecond_is_no_agreement() {
-        let mut watch = ClockWatch::new(1);
+        let mut watch = ClockWatch::new(1, START);
         watch.read(0, START);
-        watch.told(A, START + AGREE_WITHIN + 1);
+        watch.told(A, START + AGREE_WITHIN + 1, None);
         assert_eq!(watch.read(SECOND, START + SECOND), None);
         assert!(watch.is_doubted() && !watch.is_unconfirmed());
     }
@@ -278,12 +317,12 @@ mod tests {
     #[test]
     fn with_nobody_to_confirm_it_a_clock_is_trusted_after_an_hour_and_with_a_contradiction_never() {
         for contradicted in [false, true] {
-            let mut watch = ClockWatch::new(1);
+            let mut watch = ClockWatch::new(1, START);
             watch.read(0, START);
             assert!(watch.is_unconfirmed());
             for second in 1..3_600 {
                 if contradicted {
-                    watch.told(A, START);
+                    watch.told(A, START, None);
                 }
                 assert_eq!(
                     watch.read(second * SECOND, START + second * SECOND + HOUR / 2),
@@ -303,6 +342,39 @@ mod tests {
         let news = watch.read(2 * SECOND, START + 2 * SECOND + HOUR);
         assert!(matches!(news, Some(ClockNews::Jumped { .. })));
         assert!(watch.is_doubted());
+    }
+
+    #[test]
+    fn two_clocks_that_jumped_together_do_not_confirm_each_other() {
+        for (jumped, confirms) in [
+            (None, true),
+            (Some(HOUR + AGREE_WITHIN), false),
+            (Some(HOUR + AGREE_WITHIN + 1), true),
+        ] {
+            let mut watch = trusting(1);
+            let now = START + 2 * SECOND + HOUR;
+            assert_eq!(watch.read(2 * SECOND, now), Some(ClockNews::Jumped { by: HOUR }));
+            assert_eq!(watch.jumped_by(), Some(HOUR));
+            watch.told(A, now, jumped);
+            assert_eq!(watch.read(3 * SECOND, now + SECOND).is_some(), confirms);
+            // For one that has just started, any neighbour is a witness.
+            let mut watch = ClockWatch::new(1, START);
+            watch.read(0, START);
+            watch.told(A, START, jumped);
+            assert!(watch.read(SECOND, START + SECOND).is_some());
+        }
+    }
+
+    #[test]
+    fn a_clock_before_the_program_itself_is_doubted_whoever_agrees() {
+        for neighbours in [0, 1] {
+            let mut watch = ClockWatch::new(neighbours, START);
+            for second in 0..4_000 {
+                assert_eq!(watch.read(second * SECOND, second * SECOND), None);
+                watch.told(A, second * SECOND, None);
+            }
+            assert!(watch.is_doubted());
+        }
     }
 
     #[test]

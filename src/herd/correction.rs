@@ -13,6 +13,7 @@ use super::links::{Neighbour, NeighbourId};
 use super::record::Record;
 use super::settings::Settings;
 use super::store::{Merged, Store};
+use crate::wire::peer::HelloFields;
 use crate::wire::time::Nanos;
 
 /// How many records one step of the search looks at: well below a millisecond of work.
@@ -130,8 +131,8 @@ impl Herd {
     }
 
     /// A neighbour's HELLO said what its clock is. Gives how far it is ahead of this server's.
-    pub fn clock_told(&mut self, id: NeighbourId, clock: Nanos) -> Option<Nanos> {
-        self.clock.told(id, clock)
+    pub fn clock_told(&mut self, id: NeighbourId, fields: &HelloFields) -> Option<Nanos> {
+        self.clock.told(id, fields.clock?, fields.jumped)
     }
 
     /// What is known about this server's clock and its neighbours'.

@@ -153,7 +153,8 @@ pub enum Taken {
 impl Herd {
     /// Appends the first line of a connection that this server has dialled.
     pub fn hello(&self, out: &mut Vec<u8>) {
-        let fields = HelloFields { clock: self.clock.wall(), ..HelloFields::default() };
+        let (clock, jumped) = (self.clock.wall(), self.clock.jumped_by());
+        let fields = HelloFields { clock, jumped, ..HelloFields::default() };
         write_hello(out, self.name().as_bytes(), self.identity, &fields);
     }
 

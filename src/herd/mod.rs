@@ -86,7 +86,7 @@ impl Herd {
             identity,
             settings,
             store,
-            clock: ClockWatch::new(neighbours.len()),
+            clock: ClockWatch::new(neighbours.len(), settings.clock_earliest),
             neighbours,
             turned_away: 0,
             aside: Aside::default(),

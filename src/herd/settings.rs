@@ -39,6 +39,8 @@ pub struct Settings {
     pub max_ahead: Option<Nanos>,
     /// A client that no server has heard for this long is forgotten; `None`: never.
     pub forget_after: Option<Nanos>,
+    /// A wall clock that tells an earlier time is wrong for certain.
+    pub clock_earliest: Nanos,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             max_clients: CLIENTS_MAX,
             max_ahead: Some(Nanos::from(AHEAD_MAX_SECONDS) * NANOS_PER_SECOND),
             forget_after: None,
+            clock_earliest: Nanos::MIN,
         }
     }
 }

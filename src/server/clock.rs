@@ -15,6 +15,7 @@ use crate::herd::correction::SEARCH_STEP_RECORDS;
 use crate::herd::links::NeighbourId;
 use crate::herd::{Corrected, Herd};
 use crate::reactor::{Io, Target};
+use crate::wire::peer::HelloFields;
 use crate::wire::time::{NANOS_PER_SECOND, Nanos};
 
 /// How long after a warning others of its kind are no warnings.
@@ -74,8 +75,8 @@ impl Server {
     }
 
     /// A neighbour has said what its clock is: warns when it is not this server's.
-    pub fn clock_told(&mut self, id: NeighbourId, clock: Option<Nanos>, io: &Io<Self>) {
-        let Some(ahead) = clock.and_then(|clock| self.herd.clock_told(id, clock)) else { return };
+    pub fn clock_told(&mut self, id: NeighbourId, fields: &HelloFields, io: &Io<Self>) {
+        let Some(ahead) = self.herd.clock_told(id, fields) else { return };
         self.links.note_clock(&self.herd, id, ahead, io.now());
     }
 
@@ -90,6 +91,7 @@ impl Server {
 pub fn status(herd: &Herd) -> Value {
     let clock = herd.clock();
     let state = match clock.jumped_by() {
+        _ if clock.is_too_early() => "wrong: it is earlier than this program".to_owned(),
         Some(by) => format!("doubted: it jumped by {}", span(by)),
         None if clock.is_unconfirmed() => "not yet confirmed by a neighbour".to_owned(),
         None if clock.is_doubted() => "doubted: neighbours disagree".to_owned(),

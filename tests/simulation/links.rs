@@ -4,7 +4,7 @@
 //! not be.
 
 use herd::herd::links::{Answer, Nonsense, Taken};
-use herd::wire::peer::{HelloFields, PeerLine, parse_at, parse_peer_line};
+use herd::wire::peer::{PeerLine, parse_at, parse_peer_line};
 
 use super::connection::{Connection, End, lines};
 use super::plan::Ms;
@@ -176,8 +176,8 @@ impl World {
         for line in lines(bytes) {
             let answer = process.herd.listener_line_received(id, line);
             let answer = answer.unwrap_or_else(|nonsense| panic!("{nonsense}: {}", text(line)));
-            if let Answer::Hello(HelloFields { clock: Some(clock), .. }) = answer {
-                process.herd.clock_told(id, clock);
+            if let Answer::Hello(fields) = answer {
+                process.herd.clock_told(id, &fields);
             }
         }
         process.links[id.index()].backoff.reset();
@@ -216,9 +216,7 @@ impl World {
         let Some(process) = &mut self.servers[server].process else { return };
         let number = process.number;
         let from = process.herd.hello_received(version, name, identity).unwrap();
-        if let Some(clock) = fields.clock {
-            process.herd.clock_told(from, clock);
-        }
+        process.herd.clock_told(from, &fields);
         let mut out = Vec::new();
         process.herd.write_resume(from, &mut out);
         let neighbour = &mut process.links[from.index()];

@@ -137,8 +137,11 @@ impl Plan {
     /// By how much a clock is wrong.
     pub fn wrong_clock(&self, random: &mut Random) -> Nanos {
         if self.clocks {
-            let hours = random.pick(&JUMPS_HOURS);
-            return hours * 3_600 * 1_000_000_000;
+            // No two wrong clocks agree, but for those that nobody minds.
+            let (hours, other) = (random.pick(&JUMPS_HOURS), random.below(1_000));
+            let other = if hours.abs() > 1 { other } else { other % 50 };
+            let seconds = hours * 3_600 + hours.signum() * Nanos::from(other * 121);
+            return seconds * 1_000_000_000;
         }
         let wrong = Nanos::from(random.between(0, 2 * self.skew)) - Nanos::from(self.skew);
         wrong * 1_000_000

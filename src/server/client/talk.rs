@@ -98,7 +98,7 @@ impl Talk {
             Some(PeerLine::Hello { version, server, identity, fields }) if first => {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
                     Ok(neighbour) => {
-                        cx.app.clock_told(neighbour, fields.clock, cx.io);
+                        cx.app.clock_told(neighbour, &fields, cx.io);
                         return Next::Link(neighbour);
                     }
                     Err((level, why)) => {
