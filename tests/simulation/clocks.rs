@@ -5,16 +5,11 @@ use herd::herd::settings::Settings;
 use herd::wire::time::Nanos;
 
 use super::connection::End;
-use super::plan::Ms;
 use super::server::{BEGINNING_SECONDS, monotonic};
 use super::world::{Event, World};
 
 /// A search for records from ahead looks at so few at a time that others come in between.
 const SEARCH_STEP_RECORDS: usize = 2;
-
-/// How far ahead a wrong clock may be whose records all take for good: an hour and what
-/// is added to it, of the jumps that there are.
-pub const AHEAD_MAX: Ms = 10_800_000;
 
 impl World {
     /// The beginning of each turn of a server.

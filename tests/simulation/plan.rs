@@ -138,8 +138,13 @@ impl Plan {
     pub fn wrong_clock(&self, random: &mut Random) -> Nanos {
         if self.clocks {
             // No two wrong clocks agree, but for those that nobody minds.
-            let (hours, other) = (random.pick(&JUMPS_HOURS), random.below(1_000));
-            let other = if hours.abs() > 1 { other } else { other % 50 };
+            let (mut hours, other) = (random.pick(&JUMPS_HOURS), random.below(1_000));
+            let is_small = hours.abs() <= 1;
+            if is_small && self.forget_after.is_some() {
+                // What all took for good then would be remembered for longer than what beats it.
+                hours *= 48;
+            }
+            let other = if is_small { other % 50 } else { other };
             let seconds = hours * 3_600 + hours.signum() * Nanos::from(other * 121);
             return seconds * 1_000_000_000;
         }

@@ -70,8 +70,7 @@ impl World {
 
     /// So much time passes that nothing is due to be known any more.
     pub fn let_all_be_forgotten(&mut self, budget: usize) {
-        let ahead = if self.plan.clocks { super::clocks::AHEAD_MAX } else { 2 * self.plan.skew };
-        self.now += self.plan.forget_after.unwrap() + ahead + 1;
+        self.now += self.plan.forget_after.unwrap() + 2 * self.plan.skew + 1;
         self.forget_everywhere(budget);
     }
 
