@@ -58,6 +58,8 @@ start and restart take, and hand on to every server:
   --sync WHEN             the journals, in run/journal, are on disk always, each second or never
   --forget-after SECONDS  forget clients that nobody has heard for so long
   --max-clients N         know so many clients
+  --max-memory BYTES      and let them weigh so much
+  --when-full WHAT        evict (default) those unheard for the longest, or refuse new ones
   --max-ahead SECONDS     refuse reports from further ahead of the servers' clocks
   --log-level LEVEL       error, warn, info (default), debug or trace
   --max-connections N     and every other bound that `herd serve --help` tells of

@@ -30,7 +30,7 @@ pub const CLIENTS: &str = "--clients";
 const UPSTREAM: [&str; 3] = ["--places", "--places-key-file", "--upstream"];
 
 /// The flags, which are those of `herd serve`.
-const FLAGS: [(&str, Kind); 27] = [
+const FLAGS: [(&str, Kind); 29] = [
     (TOPOLOGY, Kind::File),
     (KEYS, Kind::File),
     (CLIENTS, Kind::Text),
@@ -42,6 +42,8 @@ const FLAGS: [(&str, Kind); 27] = [
     ("--sync", Kind::Text),
     ("--forget-after", Kind::Text),
     ("--max-clients", Kind::Text),
+    ("--max-memory", Kind::Text),
+    ("--when-full", Kind::Text),
     ("--max-ahead", Kind::Text),
     ("--log-level", Kind::Text),
     ("--max-connections", Kind::Text),

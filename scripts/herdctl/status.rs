@@ -34,6 +34,9 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
         {
             _ = writeln!(remarks, "{name}: its journal is not kept: {trouble}.");
         }
+        if let Some(fullness) = status.as_ref().ok().and_then(fullness) {
+            _ = writeln!(remarks, "{name}: {fullness}.");
+        }
         let address = address.or_else(|| status.as_ref().ok()?.address.clone());
         rows.push(row(name, address, &noted, status.ok().as_ref()));
         Ok::<(), String>(())
@@ -94,6 +97,17 @@ fn row(name: &str, address: Option<String>, noted: &Noted, status: Option<&Statu
     row
 }
 
+/// What a store that is or was full has done.
+fn fullness(status: &Status) -> Option<String> {
+    let Status { evicted, refused, .. } = status;
+    (evicted + refused > 0).then(|| {
+        format!(
+            "its store was full: {evicted} clients were forgotten to make room, {refused} records of \
+             new ones were not taken in"
+        )
+    })
+}
+
 /// Microseconds as milliseconds with one digit behind the point.
 fn milliseconds(us: u64) -> String {
     let tenths = us / 100;
@@ -128,6 +142,16 @@ mod tests {
         assert_eq!(lack(&["Ball"], &good), Some("its link with Ball is down".into()));
         assert_eq!(lack(&["Holiday"], &good), Some("it knows of no link with Holiday".into()));
         assert_eq!(lack(&[], &Err("no answer".into())), Some("no answer".into()));
+    }
+
+    #[test]
+    fn a_store_that_was_full_is_remarked_on() {
+        assert_eq!(fullness(&answered(&[])), None);
+        let words = fullness(&Status { evicted: 7, refused: 2, ..Status::default() }).unwrap();
+        assert!(
+            words.contains("7 clients were forgotten") && words.contains(", 2 records"),
+            "{words}"
+        );
     }
 
     #[test]

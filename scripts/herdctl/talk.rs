@@ -32,6 +32,10 @@ pub struct Status {
     pub clients: u64,
     /// Clients' records that it holds.
     pub records: u64,
+    /// Clients that had to make room for others.
+    pub evicted: u64,
+    /// Reports and records of new clients for which there was no room.
+    pub refused: u64,
     /// The longest turn of its loop so far by the clock, in microseconds.
     pub longest_turn_us: u64,
     /// The most processor time that one turn used, in microseconds, of those that a single event did not bring.
@@ -101,6 +105,8 @@ fn parse_status(line: &str) -> Result<Status, String> {
         connections: number(&json, "connections"),
         clients: number(&json, "clients"),
         records: number(&json, "records"),
+        evicted: json.pointer("/store/evicted").and_then(Value::as_u64).unwrap_or(0),
+        refused: json.pointer("/store/refused").and_then(Value::as_u64).unwrap_or(0),
         longest_turn_us: number(&json, "longest_turn_us"),
         longest_turn_cpu_us: number(&json, "longest_turn_cpu_us"),
         log_trouble: json.get("log_trouble").and_then(Value::as_str).map(str::to_owned),

@@ -6,7 +6,8 @@ use pico_args::Arguments;
 
 use super::Failure;
 use super::options::path;
-use crate::herd::settings::CLIENTS_MAX;
+use crate::herd::settings::{CLIENTS_MAX, MEMORY_LEAST_BYTES, MEMORY_MAX_BYTES};
+use crate::herd::store::WhenFull;
 use crate::herd::{CatchUp, Settings};
 use crate::server::journal::SyncPolicy;
 use crate::wire::time::{NANOS_PER_SECOND, Nanos};
@@ -28,6 +29,8 @@ pub struct KeptOptions {
     pub sync: SyncPolicy,
     catch_up: CatchUp,
     max_clients: usize,
+    max_memory_bytes: usize,
+    when_full: WhenFull,
     max_ahead_seconds: u32,
     forget_after_seconds: Option<u32>,
 }
@@ -46,6 +49,8 @@ impl KeptOptions {
                 usize::try_from(clients).map_err(|e| format!("--max-clients {word:?}: {e}"))
             })
         })?;
+        let max_memory_bytes = arguments.opt_value_from_fn("--max-memory", memory_bytes)?;
+        let when_full = arguments.opt_value_from_fn("--when-full", when_full)?;
         let max_ahead_seconds = arguments.opt_value_from_fn("--max-ahead", |word| {
             word.parse().map_err(|_| {
                 format!("--max-ahead {word:?}: a whole number of seconds is needed, 0 for any")
@@ -58,6 +63,8 @@ impl KeptOptions {
             sync: sync.unwrap_or_default(),
             catch_up: catch_up.unwrap_or_default(),
             max_clients: max_clients.unwrap_or(CLIENTS_MAX),
+            max_memory_bytes: max_memory_bytes.unwrap_or(MEMORY_MAX_BYTES),
+            when_full: when_full.unwrap_or_default(),
             max_ahead_seconds: max_ahead_seconds.unwrap_or(MAX_AHEAD_SECONDS),
             forget_after_seconds,
         })
@@ -69,6 +76,8 @@ impl KeptOptions {
         Settings {
             catch_up: self.catch_up,
             max_clients: self.max_clients,
+            max_memory_bytes: self.max_memory_bytes,
+            when_full: self.when_full,
             max_ahead: Some(self.max_ahead_seconds).filter(|seconds| *seconds > 0).map(nanos),
             forget_after: self.forget_after_seconds.map(nanos),
             clock_earliest: nanos(CLOCK_EARLIEST_SECONDS),
@@ -87,6 +96,24 @@ fn sync_policy(word: &str) -> Result<SyncPolicy, String> {
         "second" => Ok(SyncPolicy::EverySecond),
         "never" => Ok(SyncPolicy::Never),
         _ => Err(format!("--sync {word:?}: there are always, second and never")),
+    }
+}
+
+fn memory_bytes(word: &str) -> Result<usize, String> {
+    let bytes = word.parse().ok().filter(|bytes| *bytes >= MEMORY_LEAST_BYTES);
+    bytes.ok_or_else(|| {
+        format!(
+            "--max-memory {word:?}: a whole number of bytes is needed, at least {MEMORY_LEAST_BYTES}, \
+             which one client with the longest ID takes"
+        )
+    })
+}
+
+fn when_full(word: &str) -> Result<WhenFull, String> {
+    match word {
+        "evict" => Ok(WhenFull::Evict),
+        "refuse" => Ok(WhenFull::Refuse),
+        _ => Err(format!("--when-full {word:?}: there are evict and refuse")),
     }
 }
 

@@ -45,7 +45,10 @@ its log anew.
   --journal DIR           keep what is known in DIR/NAME.journal, and begin with it at the next start
   --sync WHEN             always (clients are told when it is on disk), second (default) or never
   --forget-after SECONDS  forget clients that nobody has heard for so long (default: never)
-  --max-clients N         know so many clients; the reports of more are refused (default 1000000)
+  --max-clients N         know so many clients (default 1000000)
+  --max-memory BYTES      and let them weigh so much: each 384 bytes and its ID (default 1073741824)
+  --when-full WHAT        evict (default): the clients unheard for the longest make room for new
+                          ones; refuse: the reports of new ones are refused
   --max-ahead SECONDS     refuse reports from further ahead of this clock (default 86400, a day; 0: none)
   --control SOCKET        a Unix socket that answers STATUS and STOP
 ";
@@ -178,6 +181,9 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         expiry: believed.expiry,
         clock_origin: Instant::now(),
         refused_from_ahead: Seldom::default(),
+        clock: 0,
+        next_stamp: 0,
+        fullness_is_logged: false,
     };
     let mut reactor = Reactor::with_limits(app, options.limits)
         .map_err(|e| format!("the event loop cannot start: {e}"))?;

@@ -14,10 +14,13 @@ use crate::wire::peer::parse_at;
 /// The most that is set aside, in bytes of AT lines; what comes then is not.
 pub const ASIDE_MAX_BYTES: usize = 16 << 20;
 
+/// A line with its number.
+type Numbered = (u64, Box<[u8]>);
+
 /// Lines by client, numbered in the order in which they were set aside.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Aside {
-    lines: HashMap<Box<[u8]>, Vec<(u64, Box<[u8]>)>>,
+    lines: HashMap<Box<[u8]>, Vec<Numbered>>,
     bytes: usize,
     /// The number of the last line; 0 before the first.
     last: u64,
@@ -118,7 +121,7 @@ mod tests {
             let mut aside = Aside::default();
             aside.note(&record(record_line), &record(held), &Settings::default());
             let lines: Vec<_> = aside.lines_after(0).collect();
-            assert_eq!(lines, kept.map(|line| line.as_bytes()).into_iter().collect::<Vec<_>>());
+            assert_eq!(lines, kept.map(String::as_bytes).into_iter().collect::<Vec<_>>());
         }
     }
 

@@ -21,12 +21,27 @@ impl<T> Chunks<T> {
         Chunks { chunks: Vec::new(), len: 0 }
     }
 
+    /// A list of these items.
+    pub fn of(items: impl IntoIterator<Item = T>) -> Chunks<T> {
+        let mut chunks = Chunks::new();
+        items.into_iter().for_each(|item| chunks.push(item));
+        chunks
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }
 
     pub fn get(&self, slot: usize) -> Option<&T> {
         self.chunks.get(slot / CHUNK_ITEMS)?.get(slot % CHUNK_ITEMS)
+    }
+
+    /// The items from `first` on, at most `count`. `first` is a multiple of `count`, and a chunk has a
+    /// multiple of it: so they lie together.
+    pub fn part(&self, first: usize, count: usize) -> &[T] {
+        let chunk = self.chunks.get(first / CHUNK_ITEMS).map_or(&[][..], Vec::as_slice);
+        let rest = chunk.get(first % CHUNK_ITEMS..).unwrap_or_default();
+        rest.get(..count).unwrap_or(rest)
     }
 
     pub fn get_mut(&mut self, slot: usize) -> Option<&mut T> {

@@ -59,12 +59,13 @@ impl Herd {
     /// On [`ClockNews::Jumped`] the links that this server dialled are to be dialled anew, so that its
     /// neighbours hear of the new time and tell theirs.
     pub fn clock_read(&mut self, monotonic: Nanos, wall: Nanos) -> Option<ClockNews> {
+        self.store.set_clock(wall);
         let news = self.clock.read(monotonic, wall)?;
         match news {
             ClockNews::Jumped { .. } => self.search = None,
             ClockNews::Trusted { proof: Proof::Time, .. } => drop(self.aside.take()),
             ClockNews::Trusted { after_jump, .. } => {
-                self.store.forget_before(Nanos::MIN);
+                self.store.reset_horizon();
                 self.forget(wall, 0);
                 self.search = Some(Search { unseen: self.store.len(), dropped: 0, after_jump });
             }
@@ -127,7 +128,7 @@ impl Herd {
         let (Some(after), Some(now)) = (self.settings.forget_after, self.clock.wall()) else {
             return false;
         };
-        record.server_time < now - after && self.clock.is_unconfirmed()
+        record.server_time <= now - after && self.clock.is_unconfirmed()
     }
 
     /// A neighbour's HELLO said what its clock is. Gives how far it is ahead of this server's.

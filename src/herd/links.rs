@@ -13,7 +13,7 @@
 mod fault;
 
 use super::record::Record;
-use super::store::Merged;
+use super::store::{Capacity, Merged};
 use super::topology::ServerId;
 use super::{CatchUp, Herd, aside, correction};
 use crate::wire::peer::{
@@ -143,7 +143,7 @@ pub enum Taken {
     Changed,
     /// A record that is no news, too old to be remembered, or too far ahead by its own two times.
     Kept,
-    /// A record for which there is no room. It will not be sent again.
+    /// A record for which there is no room. Marks count it as taken in, so it is not sent again.
     Full,
     /// A mark, noted: it is what a HERE will say.
     Mark,
@@ -153,9 +153,18 @@ pub enum Taken {
 impl Herd {
     /// Appends the first line of a connection that this server has dialled.
     pub fn hello(&self, out: &mut Vec<u8>) {
-        let (clock, jumped) = (self.clock.wall(), self.clock.jumped_by());
-        let fields = HelloFields { clock, jumped, ..HelloFields::default() };
-        write_hello(out, self.name().as_bytes(), self.identity, &fields);
+        write_hello(out, self.name().as_bytes(), self.identity, &self.hello_fields());
+    }
+
+    /// What this server says about itself in its HELLO.
+    pub fn hello_fields(&self) -> HelloFields {
+        let Capacity { clients, memory_bytes, .. } = self.store.capacity();
+        HelloFields {
+            clients: u64::try_from(clients).ok(),
+            memory: u64::try_from(memory_bytes).ok(),
+            clock: self.clock.wall(),
+            jumped: self.clock.jumped_by(),
+        }
     }
 
     /// Takes in a line of a connection that this server has dialled: HELLO, RESUME, then heartbeats.
@@ -394,10 +403,7 @@ impl Herd {
         match merged.ok_or(nonsense)? {
             Merged::New | Merged::Changed => Ok(Taken::Changed),
             Merged::Kept | Merged::TooOld => Ok(Taken::Kept),
-            Merged::Full => {
-                self.turned_away += 1;
-                Ok(Taken::Full)
-            }
+            Merged::Full => Ok(Taken::Full),
         }
     }
 

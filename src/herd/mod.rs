@@ -55,8 +55,6 @@ pub struct Herd {
     store: Store,
     /// In the order of the topology; a [`NeighbourId`] is a place here.
     neighbours: Vec<Neighbour>,
-    /// How many records of neighbours had no room.
-    turned_away: u64,
     /// Whether this server's clock can be believed.
     clock: ClockWatch,
     /// What a wrong clock may have cost, to be taken back when it is right.
@@ -75,7 +73,7 @@ impl Herd {
     pub fn new(topology: Topology, me: ServerId, identity: u64, settings: Settings) -> Herd {
         let neighbours: Vec<_> =
             topology.neighbours(me).iter().map(|&server| Neighbour::new(server)).collect();
-        let store = Store::new(settings.max_clients);
+        let store = Store::new(settings.capacity());
         let mut at_start = Vec::new();
         write_at_start(&mut at_start, topology.name(me).as_bytes());
         at_start.extend_from_slice(&[b'0'; SHORT_DIFFERENCE_BYTES]);
@@ -88,7 +86,6 @@ impl Herd {
             store,
             clock: ClockWatch::new(neighbours.len(), settings.clock_earliest),
             neighbours,
-            turned_away: 0,
             aside: Aside::default(),
             search: None,
             corrections: 0,
@@ -126,11 +123,13 @@ impl Herd {
             }
             self.store.report(said.client, record)
         });
-        if merged == Merged::Full {
-            out.truncate(start);
-            return Err(Refused::TooManyClients);
-        }
-        Ok(merged)
+        let refused = match merged {
+            Merged::New | Merged::Changed | Merged::Kept => return Ok(merged),
+            Merged::Full => Refused::Full,
+            Merged::TooOld => Refused::PastHorizon,
+        };
+        out.truncate(start);
+        Err(refused)
     }
 
     /// Appends an AT line of this server up to the difference. A short one is written over the last, so
@@ -155,6 +154,18 @@ impl Herd {
         }
     }
 
+    /// Says what this server's clock is: the horizon never passes it. To be called before a journal is
+    /// replayed, and at the beginning of each turn.
+    pub fn set_clock(&mut self, now: Nanos) {
+        self.store.set_clock(now);
+    }
+
+    /// Lets clients go where the store is over its bounds, which it may be for a short time. To be called
+    /// at the end of each turn. Gives whether it is to be called again soon.
+    pub fn make_room(&mut self) -> bool {
+        self.store.make_room()
+    }
+
     /// Says what this server's clock is, so that clients which no server has heard for as long as
     /// [`Settings::forget_after`] are forgotten, and frees the memory of those among the next `budget`
     /// clients. Gives how many it freed.
@@ -164,11 +175,12 @@ impl Herd {
     /// from a neighbour or a journal. Where clocks differ, servers forget at moments that differ as much.
     /// While the clock is doubted, nothing is forgotten.
     pub fn forget(&mut self, now: Nanos, budget: usize) -> usize {
-        let Some(after) = self.settings.forget_after else { return 0 };
-        if self.clock.is_doubted() {
-            return 0;
+        self.store.set_clock(now);
+        if let Some(after) = self.settings.forget_after
+            && !self.clock.is_doubted()
+        {
+            self.store.forget_up_to(now - after);
         }
-        self.store.forget_before(now - after);
         self.store.sweep(budget)
     }
 
@@ -182,10 +194,9 @@ impl Herd {
         self.store.len()
     }
 
-    /// How many records of neighbours were not taken in, because their clients were not known and
-    /// there was no room for them.
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away
+    /// All that it knows of clients: how much, and who had to make room.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The number of the newest change here; 0 before the first.

@@ -7,10 +7,18 @@ use std::fmt;
 
 use super::clock::AGREE_WITHIN;
 use super::record::Record;
+use super::store::{CLIENT_WEIGHT_BYTES, Capacity, WhenFull};
+use crate::wire::peer::PEER_LINE_MAX_BYTES;
 use crate::wire::time::{NANOS_PER_SECOND, Nanos};
 
 /// How many clients are known at most, unless told otherwise: a few hundred megabytes.
 pub const CLIENTS_MAX: usize = 1_000_000;
+
+/// How many bytes what is known of clients takes at most, unless told otherwise: a gibibyte.
+pub const MEMORY_MAX_BYTES: usize = 1 << 30;
+
+/// The least that it may be bounded to: the longest client fits.
+pub const MEMORY_LEAST_BYTES: usize = PEER_LINE_MAX_BYTES + CLIENT_WEIGHT_BYTES;
 
 /// How far a client's clock may be ahead of the server's, unless told otherwise: a day, which forgives
 /// a wrong time zone.
@@ -31,9 +39,13 @@ pub enum CatchUp {
 pub struct Settings {
     /// What a neighbour gets when a link to it comes up.
     pub catch_up: CatchUp,
-    /// How many clients are known at most; about a billion in any case, the slots of a store. A client's
-    /// line, which its ID makes as long as 16 KB, comes on top of what a client costs.
+    /// How many clients are known at most; about a billion in any case, the slots of a store.
     pub max_clients: usize,
+    /// How many bytes they weigh together at most, see [`weight_of`](super::store::weight_of). An ID may
+    /// have 16 KB, so that a bound on clients alone is none on memory.
+    pub max_memory_bytes: usize,
+    /// What happens past either.
+    pub when_full: WhenFull,
     /// How far the time of a report may be ahead of the clock of the server that hears it; `None`: any.
     /// Otherwise a clock that is years ahead would freeze its client's location for years.
     pub max_ahead: Option<Nanos>,
@@ -48,6 +60,8 @@ impl Default for Settings {
         Settings {
             catch_up: CatchUp::On,
             max_clients: CLIENTS_MAX,
+            max_memory_bytes: MEMORY_MAX_BYTES,
+            when_full: WhenFull::Evict,
             max_ahead: Some(Nanos::from(AHEAD_MAX_SECONDS) * NANOS_PER_SECOND),
             forget_after: None,
             clock_earliest: Nanos::MIN,
@@ -56,6 +70,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How much the store holds.
+    pub fn capacity(&self) -> Capacity {
+        let (clients, memory_bytes) = (self.max_clients, self.max_memory_bytes);
+        Capacity { clients, memory_bytes, when_full: self.when_full }
+    }
+
     /// How far the server time of a record may be ahead of this server's clock: as far as a client's may
     /// be, but no less than clocks of servers may differ. Beyond that one of the two clocks is wrong.
     pub fn server_ahead_max(&self) -> Nanos {
@@ -72,8 +92,10 @@ impl Settings {
 /// Why a well-formed report is refused like an invalid command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The client is not known, and as many as may be are.
-    TooManyClients,
+    /// The client is not known, and the store is full of such as may not or cannot make room.
+    Full,
+    /// The server's clock is not past the horizon, up to which everything is let go.
+    PastHorizon,
     /// Its time is further ahead of this server's clock than [`Settings::max_ahead`].
     TooFarAhead,
 }
@@ -81,7 +103,10 @@ pub enum Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refused::TooManyClients => "no more clients can be known than are known already",
+            Refused::Full => "the store is full",
+            Refused::PastHorizon => {
+                "this server's clock is behind what it has let go already (was it set back?)"
+            }
             Refused::TooFarAhead => {
                 "its time is too far ahead of this server's clock; one of the two is wrong"
             }
@@ -161,11 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn a_client_beyond_the_limit_is_refused_here_and_counted_from_a_neighbour() {
-        let mut herd = herd(Settings { max_clients: 1, ..Settings::default() });
+    fn a_herd_that_refuses_new_clients_counts_them_whoever_has_heard_them() {
+        let when_full = WhenFull::Refuse;
+        let mut herd = herd(Settings { max_clients: 1, when_full, ..Settings::default() });
         assert_eq!(report(&mut herd, "k1", "1").0, Ok(Merged::New));
         let (outcome, reply) = report(&mut herd, "k2", "1");
-        assert_eq!((outcome, reply.as_str()), (Err(Refused::TooManyClients), "> "));
+        assert_eq!((outcome, reply.as_str()), (Err(Refused::Full), "> "));
         assert_eq!(report(&mut herd, "k1", "2").0, Ok(Merged::Changed));
         assert_eq!(report(&mut herd, "k1", "2").0, Ok(Merged::Kept));
         let from = herd.hello_received(1, b"B", 7).unwrap();
@@ -176,7 +202,24 @@ mod tests {
         ] {
             assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(taken), "{line}");
         }
-        assert_eq!((herd.clients(), herd.turned_away()), (1, 2));
+        assert_eq!((herd.clients(), herd.store().fullness().turned_away), (1, 3));
+    }
+
+    #[test]
+    fn a_record_that_is_not_kept_still_counts_for_marks() {
+        let mut herd = herd(Settings { max_clients: 1, ..Settings::default() });
+        report(&mut herd, "k1", "1").0.unwrap();
+        let from = herd.hello_received(1, b"B", 7).unwrap();
+        for (line, taken) in [
+            ("AT B +900.000000000 k2 +1-1 7", Taken::Full),
+            ("AT B +900.000000000 k3 +1-1 6", Taken::Kept),
+            ("MARK 3", Taken::Mark),
+        ] {
+            assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(taken), "{line}");
+        }
+        let mut here = Vec::new();
+        herd.write_here(from, &mut here);
+        assert_eq!((here.as_slice(), herd.clients()), (&b"HERE 3\n"[..], 1));
     }
 
     #[test]
@@ -208,14 +251,11 @@ mod tests {
         let from = herd.hello_received(1, b"B", 7).unwrap();
         report(&mut herd, "k", "5").0.unwrap();
         let line = "AT A +995.000000000 k +1-1 5";
-        assert_eq!(herd.forget(1_060 * NANOS_PER_SECOND, 0), 0);
+        assert_eq!(herd.forget(1_060 * NANOS_PER_SECOND - 1, 0), 0);
         assert_eq!(herd.where_is(b"k").unwrap().line, line.as_bytes());
-        // The next nanosecond it is gone, swept or not.
+        // Then it is gone, swept or not.
         for swept in [0, 1] {
-            assert_eq!(
-                herd.forget(1_060 * NANOS_PER_SECOND + 1, FORGET_STEP_CLIENTS * swept),
-                swept
-            );
+            assert_eq!(herd.forget(1_060 * NANOS_PER_SECOND, FORGET_STEP_CLIENTS * swept), swept);
             assert_eq!(herd.where_is(b"k"), None);
             assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(Taken::Kept));
             assert_eq!(herd.where_is(b"k"), None);

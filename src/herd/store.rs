@@ -8,6 +8,8 @@
 
 mod index;
 mod kept;
+mod oldest;
+mod room;
 
 use std::hash::{self, BuildHasher, Hasher};
 
@@ -20,6 +22,8 @@ use super::record::Record;
 use crate::wire::time::Nanos;
 use index::{Index, Vacancy};
 use kept::Kept;
+use oldest::Oldest;
+pub use room::{CLIENT_WEIGHT_BYTES, Capacity, Fullness, WhenFull, weight_of};
 
 /// More clients than these no store takes in: they would need more than a hundred gigabytes.
 pub(super) const SLOTS_MAX: usize = 1 << 30;
@@ -40,9 +44,9 @@ pub enum Merged {
     Changed,
     /// Nothing changed: the record held is as good or better.
     Kept,
-    /// Nothing changed: the client is not known, and there is no room for one more.
+    /// The record was not taken in: the client is not known, and there is no room for one more.
     Full,
-    /// Nothing changed: the record is older than what is remembered.
+    /// Nothing changed: the record's server time is at or before the horizon.
     TooOld,
 }
 
@@ -65,27 +69,40 @@ pub struct Store {
     /// cryptography, and no hash is told to anybody.
     hasher: RandomState,
     log: ChangeLog,
-    /// A client beyond these many is not taken in.
-    max_clients: usize,
-    /// What a server heard before this moment of its clock is due: as good as forgotten.
+    /// Where the earliest records stand.
+    oldest: Oldest,
+    capacity: Capacity,
+    /// The server's clock, as it was said last.
+    clock: Nanos,
+    /// What a server heard up to this moment of its clock is due: as good as forgotten.
     horizon: Nanos,
-    /// The slot that the sweep of what is due looks at next.
-    swept: usize,
+    /// As far as the horizon has risen because clients are to be forgotten, and not to make room.
+    forgotten: Nanos,
+    fullness: Fullness,
+    /// The newest change when room was made last.
+    last_seen: u64,
+    /// What all clients weigh together.
+    weight: usize,
     /// The length of all lines together.
     line_bytes: usize,
 }
 
 impl Store {
-    /// Nothing yet, and never more than `max_clients`, nor than [`SLOTS_MAX`].
-    pub fn new(max_clients: usize) -> Store {
+    /// Nothing yet, and never more than `capacity`.
+    pub fn new(capacity: Capacity) -> Store {
         Store {
             kept: Chunks::new(),
             index: Index::default(),
             hasher: random_hasher(),
             log: ChangeLog::new(),
-            max_clients: max_clients.min(SLOTS_MAX),
+            oldest: Oldest::default(),
+            capacity: Capacity { clients: capacity.clients.min(SLOTS_MAX), ..capacity },
+            clock: Nanos::MIN,
             horizon: Nanos::MIN,
-            swept: 0,
+            forgotten: Nanos::MIN,
+            fullness: Fullness::default(),
+            last_seen: 0,
+            weight: 0,
             line_bytes: 0,
         }
     }
@@ -151,7 +168,27 @@ impl Store {
     /// would win by it, and travel. A repeated report is answered but changes nothing.
     pub fn report(&mut self, client: &[u8], record: Record<'_>) -> Merged {
         let found = self.find(client);
+        if found.is_err() {
+            // Its server time is this server's clock.
+            self.clock = self.clock.max(record.server_time);
+        }
+        if is_due(record.server_time, self.horizon) {
+            return self.report_past_horizon(found, &record);
+        }
         self.put(found, record, None, |held| record.client_time > held.client_time())
+    }
+
+    /// The horizon is where this server's clock is, or the clock was set back: nothing is taken in, but
+    /// a repeated report is answered as ever.
+    #[cold]
+    fn report_past_horizon(&mut self, found: Result<u32, Vacancy>, record: &Record<'_>) -> Merged {
+        let held = found.ok().and_then(|slot| self.kept.get(slot as usize));
+        let held = held.filter(|kept| !is_due(kept.server_time(), self.horizon));
+        if held.is_some_and(|kept| record.client_time <= kept.client_time()) {
+            return Merged::Kept;
+        }
+        self.fullness.turned_away += 1;
+        Merged::TooOld
     }
 
     /// Asks memory for what merges of these clients' records will need, and changes nothing.
@@ -214,33 +251,6 @@ impl Store {
         self.log.len()
     }
 
-    /// From now on, what a server heard before `horizon` by its clock is as good as forgotten: not
-    /// found, not told, not taken in. Its memory comes back with [`sweep`](Self::sweep).
-    pub fn forget_before(&mut self, horizon: Nanos) {
-        self.horizon = horizon;
-    }
-
-    /// Looks at the next `budget` records, and gives up those that are due. Gives how many.
-    ///
-    /// All of them are looked at in turn: a part of a million at each call never stops the loop.
-    pub fn sweep(&mut self, budget: usize) -> usize {
-        let before = self.kept.len();
-        for _ in 0..budget.min(before) {
-            if self.swept >= self.kept.len() {
-                self.swept = 0;
-            }
-            match self.kept.get(self.swept) {
-                // The last record moves to this place, and is the next to be looked at.
-                Some(kept) if is_due(kept.server_time(), self.horizon) => self.remove(self.swept),
-                Some(_) => self.swept += 1,
-                None => break,
-            }
-        }
-        let forgotten = before - self.kept.len();
-        self.log.sweep_forgotten(forgotten);
-        forgotten
-    }
-
     /// Looks at records with a server time after `latest`, and drops them: at most `budget` of those in
     /// the first `unseen` slots, from the last on. Gives how many slots are still unseen, and how many
     /// records were dropped.
@@ -278,19 +288,27 @@ impl Store {
             Ok(slot) => {
                 let Some(kept) = self.kept.get_mut(slot as usize) else { return Merged::Kept };
                 // One that is due loses to any: whether it is swept yet must make no difference.
-                if !wins_over(kept) && !is_due(kept.server_time(), self.horizon) {
+                let server_time = kept.server_time();
+                if !wins_over(kept) && !is_due(server_time, self.horizon) {
                     return Merged::Kept;
                 }
                 self.line_bytes -= kept.line_length();
                 kept.replace(&record, learned_from);
+                if record.server_time < server_time {
+                    self.oldest.lower(slot as usize, record.server_time);
+                }
                 (slot, Merged::Changed)
             }
             Err(vacancy) => {
-                let room = self.kept.len() < self.max_clients;
-                let slot = u32::try_from(self.kept.len()).ok();
-                let Some(slot) = slot.filter(|_| room) else { return Merged::Full };
+                let weight = weight_of(record.client());
+                if !self.has_room(record.server_time, weight) {
+                    return self.turn_away();
+                }
+                let Ok(slot) = u32::try_from(self.kept.len()) else { return self.turn_away() };
                 self.index.insert(vacancy, slot);
+                self.oldest.push(self.kept.len(), record.server_time);
                 self.kept.push(Kept::new(&record, learned_from));
+                self.weight += weight;
                 (slot, Merged::New)
             }
         };
@@ -304,11 +322,14 @@ impl Store {
         let (Some(kept), Ok(place)) = (self.kept.get(slot), u32::try_from(slot)) else { return };
         let hash = self.hash(kept.client());
         self.line_bytes -= kept.line_length();
+        self.weight -= weight_of(kept.client());
         self.log.forget(place);
         self.index.remove(hash, place);
         self.kept.swap_remove(slot);
         // Where the moved record stood is now beyond the end.
+        self.oldest.pop(self.kept.len());
         if let (Some(moved), Ok(from)) = (self.kept.get(slot), u32::try_from(self.kept.len())) {
+            self.oldest.lower(slot, moved.server_time());
             self.index.relocate(self.hash(moved.client()), from, place);
         }
     }
@@ -330,7 +351,7 @@ fn random_hasher() -> RandomState {
 
 /// Whether what a server heard at this time of its clock is as good as forgotten.
 fn is_due(server_time: Nanos, horizon: Nanos) -> bool {
-    server_time < horizon
+    server_time <= horizon
 }
 
 /// Whether the record in a slot is that of `client`.

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use super::journal::Journal;
 use super::link::Heard;
-use super::{Event, Server, unix_nanos};
+use super::{Event, Server};
 use crate::reactor::limits::READ_BUDGET_BYTES;
 use crate::reactor::{Ctx, Factory, Peer, Protocol, Reason, Token};
 use crate::wire::line::{Input, LINE_MAX_BYTES, LineReceiver};
 use crate::wire::plain::take_report;
+use crate::wire::time::Nanos;
 use talk::{Next, Talk};
 
 /// How long a line may take from its first byte to its LF. An idle connection may stay for ever.
@@ -89,7 +90,8 @@ impl Protocol<Server> for Client {
         self.talk.spoken = true;
         match self.lines.finish() {
             Some(Input::Line(line)) => {
-                let now = unix_nanos(cx.io.wall_clock());
+                let now = cx.app.next_stamp(cx.io);
+                cx.app.next_stamp = now + 1;
                 self.talk.line_received(me, line, now, cx);
             }
             Some(Input::TooLong(start)) => {
@@ -131,7 +133,7 @@ impl Client {
     /// Answers as many lines of what was read as a turn allows, all in one write. The rest waits for the
     /// next turn, behind everybody else, and meanwhile nothing more is read.
     fn answer(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
-        let now = unix_nanos(cx.io.wall_clock());
+        let mut now = cx.app.next_stamp(cx.io);
         let lines_max = cx.app.bounds.lines_per_turn.max(1);
         let line_max_bytes = self.lines.line_max_bytes();
         cx.app.herd.look_ahead(data, lines_max);
@@ -143,12 +145,16 @@ impl Client {
                 && let Some((line, said)) = take_report(&mut data, line_max_bytes)
             {
                 ended_a_line = true;
-                self.talk.report_received(me, line, &said, now, cx)
+                now += 1;
+                self.talk.report_received(me, line, &said, now - 1, cx)
             } else {
                 match self.lines.next(&mut data) {
                     Some(Input::Line(line)) => {
                         ended_a_line = true;
-                        self.talk.line_received(me, line, now, cx)
+                        let changes = cx.app.herd.last_change();
+                        let next = self.talk.line_received(me, line, now, cx);
+                        now += Nanos::from(cx.app.herd.last_change() > changes);
+                        next
                     }
                     Some(Input::TooLong(start)) => self.talk.cut_off(me, start, "too long", cx),
                     Some(Input::Telnet(answer)) => talk::telnet_requested(me, answer, cx),
@@ -160,6 +166,7 @@ impl Client {
                 break;
             }
         }
+        cx.app.next_stamp = now;
         match next {
             Next::GoOn if data.is_empty() => {
                 self.watch_line(me, ended_a_line, cx);

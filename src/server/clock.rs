@@ -75,7 +75,7 @@ impl Server {
     }
 
     /// A neighbour has said what its clock is: warns when it is not this server's.
-    pub fn clock_told(&mut self, id: NeighbourId, fields: &HelloFields, io: &Io<Self>) {
+    pub(super) fn clock_told(&mut self, id: NeighbourId, fields: &HelloFields, io: &Io<Self>) {
         let Some(ahead) = self.herd.clock_told(id, fields) else { return };
         self.links.note_clock(&self.herd, id, ahead, io.now());
     }

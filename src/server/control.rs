@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::logging::Text;
 use super::{Server, clock, unix_nanos};
+use crate::herd::store::Store;
 use crate::keys::date;
 use crate::reactor::{Application, Ctx, Factory, Io, Peer, Protocol, Reactor, Token};
 use crate::wire::line::{Input, LineReceiver};
@@ -136,6 +137,7 @@ impl Controlled for Server {
             "connections": stats.accepted,
             "clients": self.clients,
             "records": self.herd.clients(),
+            "store": store_status(self.herd.store()),
             "certificate_expires": self.expiry.as_ref().map(|e| date(e.validity.not_after)),
             "links": links,
             "upstream": upstream,
@@ -147,6 +149,19 @@ impl Controlled for Server {
             "now": utc(unix_nanos(io.wall_clock())),
         })
     }
+}
+
+/// How full the store is, who had to go, and up to when everything is let go.
+fn store_status(store: &Store) -> Value {
+    let (capacity, fullness) = (store.capacity(), store.fullness());
+    json!({
+        "clients_max": capacity.clients,
+        "bytes": store.weight(),
+        "bytes_max": capacity.memory_bytes,
+        "evicted": fullness.evicted,
+        "refused": fullness.turned_away,
+        "horizon": store.horizon().map(utc),
+    })
 }
 
 fn microseconds(duration: Duration) -> u64 {

@@ -23,6 +23,7 @@ use crate::herd::backoff::Backoff;
 use crate::herd::links::{NeighbourId, Pumped};
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{DelayedCall, Io, Peer, Target, Token};
+use crate::wire::peer::HelloFields;
 use crate::wire::time::Nanos;
 use dialled::Dialled;
 pub use heard::Heard;
@@ -50,6 +51,8 @@ struct Link {
     warnings: Warnings,
     /// Records sent since the link came up, until it has caught up.
     catching_up: Option<usize>,
+    /// How many clients and bytes its store holds at most, as it said last.
+    said_bounds: (Option<u64>, Option<u64>),
 }
 
 /// What a link warns of seldom, however often it happens.
@@ -97,6 +100,7 @@ impl Links {
             clock_differs: false,
             warnings: Warnings::default(),
             catching_up: None,
+            said_bounds: (None, None),
         };
         Self { trust, links: herd.neighbours().map(link).collect() }
     }
@@ -267,6 +271,34 @@ impl Server {
             ),
         ))
     }
+
+    /// A neighbour has said something about itself in a HELLO. It comes on both connections of a link, and
+    /// again whenever one is dialled anew: what is wrong with it is logged when it has changed.
+    pub fn fields_received(&mut self, id: NeighbourId, fields: &HelloFields, io: &Io<Self>) {
+        self.clock_told(id, fields, io);
+        let Some(link) = self.links.links.get_mut(id.index()) else { return };
+        let said = (fields.clients, fields.memory);
+        if std::mem::replace(&mut link.said_bounds, said) == said {
+            return;
+        }
+        let own = self.herd.hello_fields();
+        let differs = |said: Option<u64>, own| said.is_some() && said != own;
+        if differs(fields.clients, own.clients) || differs(fields.memory, own.memory) {
+            let name = name(&self.herd, id);
+            log::warn!(
+                "{name} holds at most {}, and this server {}: once one of them is full, they hold different \
+                 clients (give all servers the same --max-clients and --max-memory)",
+                bounds_in_words(fields),
+                bounds_in_words(&own)
+            );
+        }
+    }
+}
+
+fn bounds_in_words(fields: &HelloFields) -> String {
+    let number =
+        |it: Option<u64>| it.map_or_else(|| "any number of".to_owned(), |it| it.to_string());
+    format!("{} clients and {} bytes", number(fields.clients), number(fields.memory))
 }
 
 /// A neighbour's connection that was silent for this long may be that of a process that is gone: it has

@@ -24,6 +24,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::herd::links::NeighbourId;
+use crate::herd::store::{Fullness, WhenFull};
 use crate::herd::{FORGET_STEP_CLIENTS, Herd};
 use crate::reactor::{Application, Io, Signal, Target};
 use crate::wire::time::Nanos;
@@ -114,6 +115,12 @@ pub struct Server {
     pub clock_origin: Instant,
     /// When a refused report was last warned of.
     pub refused_from_ahead: Seldom,
+    /// The turn's reading of the wall clock, nanoseconds since 1970.
+    pub clock: Nanos,
+    /// The server time of the next report.
+    pub next_stamp: Nanos,
+    /// That the store was full has been logged.
+    pub fullness_is_logged: bool,
 }
 
 impl Application for Server {
@@ -152,6 +159,10 @@ impl Application for Server {
     /// What the turn changed goes to the journal and to the neighbours, once, however many lines brought
     /// it; then the turn's log lines go to the log's thread.
     fn turn_end(&mut self, io: &mut Io<Self>) {
+        if self.herd.make_room() {
+            io.post(Target::Application, Event::PumpAgain);
+        }
+        self.log_fullness();
         if let Some(journal) = &mut self.journal {
             journal.turn_end(&self.herd, io);
         }
@@ -176,6 +187,34 @@ impl Server {
         if let Some(expiry) = &mut self.expiry {
             expiry.look(self.herd.name(), io);
         }
+    }
+
+    /// The server time of the next report. Each has its own, a nanosecond after the one before it in this
+    /// turn, for which the clock is read once: a store that is full lets the earliest go.
+    pub fn next_stamp(&mut self, io: &Io<Self>) -> Nanos {
+        let now = unix_nanos(io.wall_clock());
+        if now != self.clock {
+            (self.clock, self.next_stamp) = (now, now);
+        }
+        self.next_stamp
+    }
+
+    /// Warns when the first client has to make room for another, or is not taken in.
+    fn log_fullness(&mut self) {
+        let fullness = self.herd.store().fullness();
+        if self.fullness_is_logged || fullness == Fullness::default() {
+            return;
+        }
+        self.fullness_is_logged = true;
+        let (clients, weight) = (self.herd.clients(), self.herd.store().weight());
+        let happens = match self.herd.store().capacity().when_full {
+            WhenFull::Evict => "clients that were not heard for the longest are forgotten",
+            WhenFull::Refuse => "reports of new clients are refused",
+        };
+        log::warn!(
+            "the store is full with {clients} clients ({weight} bytes), and {happens} from now on; see \
+             --max-clients, --max-memory and --when-full (status counts them)"
+        );
     }
 
     /// Forgets clients whose time is over, and arranges to be called again. To be called once at the
@@ -234,5 +273,8 @@ pub(crate) fn alone() -> Server {
         expiry: None,
         clock_origin: Instant::now(),
         refused_from_ahead: Seldom::default(),
+        clock: 0,
+        next_stamp: 0,
+        fullness_is_logged: false,
     }
 }

@@ -239,17 +239,6 @@ fn clients_not_heard_for_long_are_forgotten_by_all_and_come_back_from_nowhere() 
 }
 
 #[test]
-fn no_more_clients_are_known_than_may_be() {
-    let herd = Herd::start_with(ALONE, &["--max-clients", "2"]);
-    let mut client = herd.connect("Solo");
-    report(&mut client, "k1", 7);
-    report(&mut client, "k2", 7);
-    assert_eq!(client.ask("IAMAT k3 +1-1 7"), "? IAMAT k3 +1-1 7");
-    report(&mut client, "k1", 8);
-    assert_eq!(herd.status("Solo")["records"], 2);
-}
-
-#[test]
 fn a_report_from_too_far_ahead_is_refused_unless_that_is_turned_off() {
     let herd = Herd::start(ALONE);
     let mut client = herd.connect("Solo");

@@ -22,7 +22,7 @@ fn left() -> Herd {
 fn introduce(herd: &Herd, identity: &str) -> (Client, String) {
     let mut right = herd.connect("Left");
     let hello = right.ask(&format!("HELLO 1 Right {identity}"));
-    let own = hello.strip_prefix("HELLO 1 Left ").unwrap();
+    let own = hello.strip_prefix("HELLO 1 Left ").unwrap().split(' ').next().unwrap();
     assert!(own.len() == 16 && own.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hello}");
     let resume = right.text_line();
     (right, resume)

@@ -20,7 +20,8 @@ fn left() -> (Herd, TcpListener) {
 fn accept(listener: &TcpListener) -> (Client, String) {
     let mut dialled = Client::over(listener.accept().unwrap().0);
     let hello = dialled.text_line();
-    (dialled, hello.strip_prefix("HELLO 1 Left ").unwrap().to_owned())
+    let identity = hello.strip_prefix("HELLO 1 Left ").unwrap().split(' ').next();
+    (dialled, identity.unwrap().to_owned())
 }
 
 const HELLO: &str = "HELLO 1 Right 00000000000000aa\n";

@@ -7,6 +7,7 @@ mod bounds;
 mod cli;
 mod control;
 mod faults;
+mod full;
 mod herd;
 mod journal;
 mod journal_faults;

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use herd::herd::store::Merged;
+use herd::herd::store::{Merged, WhenFull};
 use herd::herd::topology::Topology;
 use herd::herd::{FORGET_STEP_CLIENTS, Refused, Settings};
 use herd::wire::command::{Command, parse_command};
@@ -219,7 +219,8 @@ impl World {
     pub fn settings(&self) -> Settings {
         let forget_after = self.plan.forget_after.map(|after| Nanos::from(after) * 1_000_000);
         let max_clients = self.plan.clients_max.unwrap_or(Settings::default().max_clients);
-        Settings { forget_after, max_clients, ..Settings::default() }
+        let when_full = WhenFull::Refuse;
+        Settings { forget_after, max_clients, when_full, ..Settings::default() }
     }
 
     /// A client says where it is, or says again what it said, perhaps to another server.
@@ -273,7 +274,7 @@ impl World {
                 return assert!(!is_right || !is_client_right, "refused at a right clock: {line}");
             }
             Err(refused) => {
-                assert_eq!((refused, known), (Refused::TooManyClients, None));
+                assert_eq!((refused, known), (Refused::Full, None));
                 return process.assert_full(&self.plan);
             }
         };

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::herd::links::{Answer, NeighbourId, PUMP_ENTRIES_MAX, Resumed, ResumedFrom};
+use crate::herd::store::WhenFull;
 use crate::herd::topology::Topology;
 use crate::herd::{Herd, Settings};
 use crate::wire::command::{Command, parse_command};
@@ -282,9 +283,10 @@ fn whole_lines_that_have_no_place_here_are_dropped_and_are_no_damage() {
     write_taken(&mut file, b"Gone", 7, 7);
     write_taken(&mut file, b"A", 7, 7);
     write_taken(&mut file, b"B", 7, 7);
-    let forget_after = Some(10 * NANOS_PER_SECOND);
-    let mut herd = herd_with(Settings { forget_after, max_clients: 1, ..Settings::default() });
-    herd.forget(20 * NANOS_PER_SECOND, 0);
+    let (forget_after, when_full) = (Some(10 * NANOS_PER_SECOND), WhenFull::Refuse);
+    let mut herd =
+        herd_with(Settings { forget_after, max_clients: 1, when_full, ..Settings::default() });
+    herd.forget(20 * NANOS_PER_SECOND - 1, 0);
     let (replayed, _) = replay_into(&mut herd, &[&file]);
     let (records, dropped, marks) = (replayed.records, replayed.dropped, replayed.marks);
     assert_eq!((records, dropped, marks, replayed.damaged_lines), (1, 3, 1, 0));

@@ -115,7 +115,10 @@ fn a_report_that_is_not_newer_is_answered_and_changes_nothing() {
 fn a_link_opens_with_hello_and_resume_and_carries_records_and_marks() {
     let (mut a, mut b) = (herd("A", 0x00c0_ffee, CatchUp::On), herd("B", 2, CatchUp::On));
     let (to, from) = ends(&a, &b);
-    assert_eq!(written(|out| a.hello(out)), "HELLO 1 A 0000000000c0ffee\n");
+    assert_eq!(
+        written(|out| a.hello(out)),
+        "HELLO 1 A 0000000000c0ffee clients=1000000 memory=1073741824\n"
+    );
     report(&mut a, "kiwi", 7);
     report(&mut a, "plum", 7);
     assert_eq!(pumped(&mut a, to), "", "no link yet");
@@ -135,7 +138,7 @@ fn a_link_opens_with_hello_and_resume_and_carries_records_and_marks() {
     assert_eq!(written(|out| b.write_here(from, out)), "HERE 2\n");
     assert_eq!(
         answer_to_hello(&a, &mut b),
-        "HELLO 1 B 0000000000000002\nRESUME 0000000000c0ffee 2\n"
+        "HELLO 1 B 0000000000000002 clients=1000000 memory=1073741824\nRESUME 0000000000c0ffee 2\n"
     );
     assert_eq!(a.listener_line_received(to, b"HERE 2"), Ok(Answer::Here(2)));
     let ahead = Err(Nonsense::MarkAhead { here: 3, marked: 2 });

@@ -1,4 +1,6 @@
-//! Tests of merging, of the order of changes, and of forgetting.
+//! Tests of merging, of the order of changes, and of forgetting. Those of full stores are in `room`.
+
+mod room;
 
 use proptest::prelude::*;
 
@@ -6,12 +8,15 @@ use super::*;
 use crate::wire::peer::parse_at;
 use crate::wire::time::NANOS_PER_SECOND;
 
+const ROOMY: Capacity =
+    Capacity { clients: usize::MAX, memory_bytes: usize::MAX, when_full: WhenFull::Evict };
+
 fn record(line: &str) -> Record<'_> {
     Record::new(line.as_bytes(), &parse_at(line.as_bytes()).unwrap()).unwrap()
 }
 
 fn store(lines: &[String]) -> Store {
-    let mut store = Store::new(usize::MAX);
+    let mut store = Store::new(ROOMY);
     for line in lines {
         store.merge(record(line), None);
     }
@@ -43,7 +48,7 @@ fn any_line() -> impl Strategy<Value = String> {
 
 #[test]
 fn a_merge_tells_what_it_did() {
-    let mut store = Store::new(usize::MAX);
+    let mut store = Store::new(ROOMY);
     assert!(store.is_empty());
     let (old, new) = ("AT A +0.000000000 k +1+1 7", "AT A +0.000000000 k +1+1 7.25");
     assert_eq!(store.merge(record(old), None), Merged::New);
@@ -59,7 +64,7 @@ fn a_merge_tells_what_it_did() {
 
 #[test]
 fn a_report_wins_only_by_a_later_client_time() {
-    let mut store = Store::new(usize::MAX);
+    let mut store = Store::new(ROOMY);
     store.merge(record("AT B +5.000000000 k +1+1 7"), None);
     let earlier_server_time = record("AT A +1.000000000 k +1+1 7");
     assert!(earlier_server_time.wins_over(&store.get(b"k").unwrap()));
@@ -69,7 +74,7 @@ fn a_report_wins_only_by_a_later_client_time() {
 
 #[test]
 fn a_cursor_sees_each_client_once_and_in_the_order_of_changes() {
-    let mut store = Store::new(usize::MAX);
+    let mut store = Store::new(ROOMY);
     for line in ["k1 +1+1 1", "k2 +1+1 1", "k3 +1+1 1", "k1 +1+1 2", "k3 +1+1 2"] {
         store.merge(record(&format!("AT A +0.000000000 {line}")), None);
     }
@@ -84,7 +89,7 @@ fn a_cursor_sees_each_client_once_and_in_the_order_of_changes() {
 
 #[test]
 fn a_line_that_is_held_is_not_read_and_any_other_is() {
-    let mut store = Store::new(usize::MAX);
+    let mut store = Store::new(ROOMY);
     let (old, new) = ("AT A +0.000000000 k +1+1 7", "AT A +0.000000000 k +1+1 8");
     let id = |it| Some(NeighbourId(it));
     let line = |line: &'static str| (line.as_bytes(), &b"k"[..]);
@@ -97,7 +102,7 @@ fn a_line_that_is_held_is_not_read_and_any_other_is() {
     // Older than what is held, and so not the line that is held.
     assert_eq!(store.merge_line(line(old), id(2), || Some(record(old))), Some(Merged::Kept));
     assert_eq!(store.merge_line(line(old), id(2), || None), None);
-    store.forget_before(seconds(8));
+    forget_up_to(&mut store, 7);
     assert_eq!(store.merge_line(line(old), id(2), || Some(record(old))), Some(Merged::TooOld));
     assert_eq!((store.last_change(), store.get(b"k").unwrap().line), (2, new.as_bytes()));
 }
@@ -111,37 +116,45 @@ fn seconds(seconds: i64) -> Nanos {
     Nanos::from(seconds) * NANOS_PER_SECOND
 }
 
+/// The clock of the server has come so far, and this is forgotten.
+fn forget_up_to(store: &mut Store, second: i64) {
+    store.set_clock(seconds(1_000));
+    store.forget_up_to(seconds(second));
+}
+
 #[test]
-fn a_client_beyond_the_limit_is_not_taken_in_and_one_forgotten_makes_room() {
-    let mut store = Store::new(2);
+fn a_store_that_refuses_takes_in_no_client_beyond_the_limit_and_one_forgotten_makes_room() {
+    let mut store = Store::new(Capacity { clients: 2, when_full: WhenFull::Refuse, ..ROOMY });
     assert_eq!(store.merge(record(&heard_at(1, 10)), None), Merged::New);
     assert_eq!(store.merge(record(&heard_at(2, 20)), None), Merged::New);
     assert_eq!(store.merge(record(&heard_at(3, 30)), None), Merged::Full);
     assert_eq!(report(&mut store, record(&heard_at(3, 30))), Merged::Full);
     assert_eq!(store.merge(record(&heard_at(1, 11)), None), Merged::Changed);
-    assert_eq!((store.len(), store.last_change()), (2, 3));
-    store.forget_before(seconds(15));
-    assert_eq!(store.sweep(9), 1);
+    assert_eq!((store.len(), store.last_change(), store.horizon()), (2, 3, None));
+    forget_up_to(&mut store, 15);
+    // Swept or not: what is forgotten takes no room.
     assert_eq!(store.merge(record(&heard_at(3, 30)), None), Merged::New);
+    assert_eq!((store.len(), store.sweep(9)), (2, 0));
+    assert_eq!(store.fullness(), Fullness { evicted: 0, turned_away: 2 });
 }
 
 #[test]
 fn no_store_takes_in_more_clients_than_the_places_of_its_log_can_tell_apart() {
-    let store = Store::new(usize::MAX);
-    assert_eq!(store.max_clients, SLOTS_MAX);
+    let store = Store::new(ROOMY);
+    assert_eq!(store.capacity().clients, SLOTS_MAX);
     assert!(SLOTS_MAX / 3 * 8 + 1_000_000 < u32::MAX as usize);
 }
 
 #[test]
 fn what_is_due_is_forgotten_at_once_and_does_not_come_back() {
     let mut store = store(&[heard_at(1, 10), heard_at(2, 20), heard_at(3, 30)]);
-    store.forget_before(seconds(20));
+    forget_up_to(&mut store, 19);
     // Not swept yet, and yet neither found nor told nor taken in again.
     assert_eq!(store.len(), 3);
     assert_eq!(store.get(b"k1"), None);
     assert_eq!(store.get(b"k2").unwrap().line, heard_at(2, 20).as_bytes());
     assert_eq!(store.changes_after(0).filter(|(_, change)| change.is_some()).count(), 2);
-    // What was heard exactly then is not due, and the same again is no change.
+    // What was heard after that is not due, and the same again is no change.
     assert_eq!(store.merge(record(&heard_at(2, 20)), None), Merged::Kept);
     assert_eq!(report(&mut store, record(&heard_at(2, 20))), Merged::Kept);
     assert_eq!(store.last_change(), 3);
@@ -159,7 +172,7 @@ fn a_record_that_is_due_loses_to_any_that_is_not_swept_or_not() {
         let mut store = store(&["AT A -90.000000000 k +1+1 100".to_owned()]);
         let lesser = record("AT A +0.000000000 k +1+1 50");
         assert_eq!(store.merge(lesser, None), Merged::Kept);
-        store.forget_before(seconds(11));
+        forget_up_to(&mut store, 10);
         if sweep {
             assert_eq!(store.sweep(1), 1);
         }
@@ -172,11 +185,11 @@ fn a_record_that_is_due_loses_to_any_that_is_not_swept_or_not() {
 #[test]
 fn a_sweep_is_bounded_and_goes_on_where_it_stopped() {
     let mut store = store(&(0..100).map(|i| heard_at(i, 10 + i % 2)).collect::<Vec<_>>());
-    store.forget_before(seconds(11));
-    let swept: Vec<usize> = (0..20).map(|_| store.sweep(7)).collect();
-    assert!(swept.iter().all(|&count| count <= 7));
+    forget_up_to(&mut store, 10);
+    let swept: Vec<usize> = (0..40).map(|_| store.sweep(7)).collect();
+    assert!(swept.iter().all(|&count| count <= 7 + 32));
     assert_eq!(swept.iter().sum::<usize>(), 50);
-    assert_eq!(swept[15..], [0; 5]);
+    assert_eq!(swept[30..], [0; 10]);
     assert_eq!(store.len(), 50);
 }
 
@@ -190,7 +203,7 @@ fn memory_comes_back_when_clients_are_forgotten() {
     }
     assert!(store.log_entries() <= 3 * 50_000 + 2_000);
     store.merge(record(&heard_at(7, 99)), None);
-    store.forget_before(seconds(20));
+    forget_up_to(&mut store, 20);
     while store.sweep(1_000) > 0 {}
     assert_eq!((store.len(), store.line_bytes()), (1, heard_at(7, 99).len()));
     assert!(store.kept.capacity() <= 4_096, "{}", store.kept.capacity());
@@ -210,7 +223,7 @@ fn looking_ahead_changes_nothing_whoever_is_asked_for() {
         store.look_ahead(clients.iter().take(count).inspect(|_| asked += 1).map(Vec::as_slice));
         assert_eq!(asked, count);
     }
-    Store::new(7).look_ahead(clients.iter().map(Vec::as_slice));
+    Store::new(ROOMY).look_ahead(clients.iter().map(Vec::as_slice));
     assert_eq!((held(&store), store.last_change(), store.log_entries()), before);
 }
 
@@ -236,11 +249,11 @@ proptest! {
         steps in prop::collection::vec(any_step(), 0..300),
         cursor in 0..200u64,
     ) {
-        let mut store = Store::new(usize::MAX);
+        let mut store = Store::new(ROOMY);
         // By client: the second of its record, and the number of the change that brought it.
         let mut model = [None::<(usize, u64)>; 12];
-        let mut horizon = 0;
-        let due = |second: usize, horizon| i64::try_from(second).unwrap() < horizon;
+        let mut horizon = -1;
+        let due = |second: usize, horizon| i64::try_from(second).unwrap() <= horizon;
         for step in steps {
             match step {
                 Step::Merge(client, second) => {
@@ -259,7 +272,7 @@ proptest! {
                 }
                 Step::Forget(second) => {
                     horizon = horizon.max(second);
-                    store.forget_before(seconds(horizon));
+                    forget_up_to(&mut store, horizon);
                 }
                 Step::Sweep(budget) => drop(store.sweep(budget)),
             }
@@ -283,6 +296,9 @@ proptest! {
         let slots = (0..store.len()).filter_map(|slot| store.kept.get(slot));
         let all: usize = slots.map(|kept| kept.record().line.len()).sum();
         prop_assert_eq!(store.line_bytes(), all);
+        let slots = (0..store.len()).filter_map(|slot| store.kept.get(slot));
+        let weight: usize = slots.map(|kept| weight_of(kept.client())).sum();
+        prop_assert_eq!(store.weight(), weight);
     }
 
     #[test]

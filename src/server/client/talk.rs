@@ -98,7 +98,7 @@ impl Talk {
             Some(PeerLine::Hello { version, server, identity, fields }) if first => {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
                     Ok(neighbour) => {
-                        cx.app.clock_told(neighbour, &fields, cx.io);
+                        cx.app.fields_received(neighbour, &fields, cx.io);
                         return Next::Link(neighbour);
                     }
                     Err((level, why)) => {
@@ -130,7 +130,7 @@ impl Talk {
             Err(refused) => {
                 let level = match refused {
                     Refused::TooFarAhead => cx.app.refused_from_ahead(cx.io),
-                    Refused::TooManyClients => log::Level::Info,
+                    Refused::Full | Refused::PastHorizon => log::Level::Info,
                 };
                 log::log!(level, "{}: refused, {refused}", peer(me, cx));
                 self.reply(me, cx, |out| write_refusal(out, line));

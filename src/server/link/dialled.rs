@@ -62,7 +62,7 @@ impl Protocol<Server> for Dialled {
             log::log!(level_of(line), "{} > {}", self.name, Text(line));
             match cx.app.herd.listener_line_received(self.neighbour, line) {
                 Ok(Answer::Hello(fields)) => {
-                    cx.app.clock_told(self.neighbour, &fields, cx.io);
+                    cx.app.fields_received(self.neighbour, &fields, cx.io);
                 }
                 Ok(Answer::Here(_)) => {}
                 Ok(Answer::Resumed(resumed)) => {
