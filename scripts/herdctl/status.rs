@@ -34,6 +34,19 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
         {
             _ = writeln!(remarks, "{name}: its journal is not kept: {trouble}.");
         }
+        if let Some(trouble) = status.as_ref().ok().and_then(|status| status.clock_trouble.as_ref())
+        {
+            _ = writeln!(remarks, "{name}: its clock is {trouble}.");
+        }
+        for link in status.iter().flat_map(|status| &status.links) {
+            if let Some(seconds) = link.clock_ahead_s.filter(|seconds| seconds.abs() > 60.0) {
+                let neighbour = &link.name;
+                _ = writeln!(
+                    remarks,
+                    "{name}: the clock of {neighbour} is {seconds:+.0} s off its own."
+                );
+            }
+        }
         if let Some(fullness) = status.as_ref().ok().and_then(fullness) {
             _ = writeln!(remarks, "{name}: {fullness}.");
         }
@@ -124,6 +137,7 @@ mod tests {
             name: name.to_owned(),
             state: state.to_owned(),
             backlog: 0,
+            clock_ahead_s: None,
         };
         Status {
             clients: 3,

@@ -44,6 +44,8 @@ pub struct Status {
     pub log_trouble: Option<String>,
     /// Why its journal is not kept, while it is not.
     pub journal_trouble: Option<String>,
+    /// Why its clock is doubted because of what it or a neighbour tells, while it is.
+    pub clock_trouble: Option<String>,
     /// Its links, one for each neighbour.
     pub links: Vec<Link>,
 }
@@ -57,6 +59,8 @@ pub struct Link {
     pub state: String,
     /// Records that the neighbour has yet to be told.
     pub backlog: u64,
+    /// By how many seconds the neighbour's clock is ahead, if that is known.
+    pub clock_ahead_s: Option<f64>,
 }
 
 /// Asks a server for its status.
@@ -110,6 +114,11 @@ fn parse_status(line: &str) -> Result<Status, String> {
         longest_turn_us: number(&json, "longest_turn_us"),
         longest_turn_cpu_us: number(&json, "longest_turn_cpu_us"),
         log_trouble: json.get("log_trouble").and_then(Value::as_str).map(str::to_owned),
+        clock_trouble: json
+            .pointer("/clock/state")
+            .and_then(Value::as_str)
+            .filter(|state| state.starts_with("doubted") || state.starts_with("wrong"))
+            .map(str::to_owned),
         journal_trouble: json
             .pointer("/journal/state")
             .and_then(Value::as_str)
@@ -121,6 +130,7 @@ fn parse_status(line: &str) -> Result<Status, String> {
                 name: text(link, "name"),
                 state: text(link, "state"),
                 backlog: number(link, "backlog"),
+                clock_ahead_s: link.get("clock_ahead_s").and_then(Value::as_f64),
             })
             .collect(),
     })

@@ -181,6 +181,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         expiry: believed.expiry,
         clock_origin: Instant::now(),
         refused_from_ahead: Seldom::default(),
+        jumped: Seldom::default(),
         clock: 0,
         next_stamp: 0,
         fullness_is_logged: false,

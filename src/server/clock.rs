@@ -21,6 +21,9 @@ use crate::wire::time::{NANOS_PER_SECOND, Nanos};
 /// How long after a warning others of its kind are no warnings.
 pub const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long after one jump others are no warnings: a clock that runs too fast jumps all the time.
+pub const JUMP_WARNING_INTERVAL: Duration = Duration::from_millis(500);
+
 /// A warning that comes at most once a minute, however often its cause does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seldom {
@@ -30,7 +33,12 @@ pub struct Seldom {
 impl Seldom {
     /// The level of such a line now.
     pub fn level(&mut self, now: Instant) -> Level {
-        let is_soon = |last| now.saturating_duration_since(last) < WARNING_INTERVAL;
+        self.level_every(WARNING_INTERVAL, now)
+    }
+
+    /// The same for a warning that may come more often.
+    fn level_every(&mut self, interval: Duration, now: Instant) -> Level {
+        let is_soon = |last| now.saturating_duration_since(last) < interval;
         if self.last.is_some_and(is_soon) {
             return Level::Info;
         }
@@ -47,7 +55,8 @@ impl Server {
         let monotonic = Nanos::try_from(monotonic).unwrap_or(Nanos::MAX);
         let wall = unix_nanos(io.wall_clock());
         if let Some(news) = self.herd.clock_read(monotonic, wall) {
-            log_news(news);
+            let warning = self.jumped.level_every(JUMP_WARNING_INTERVAL, io.now());
+            log_news(news, warning);
             if matches!(news, ClockNews::Jumped { .. }) {
                 self.links.introduce_anew(io);
             }
@@ -112,9 +121,11 @@ pub fn agree(ahead: Nanos) -> bool {
     ahead.abs() <= AGREE_WITHIN
 }
 
-fn log_news(news: ClockNews) {
+/// `warning` is the level of what is a warning.
+fn log_news(news: ClockNews, warning: Level) {
     match news {
-        ClockNews::Jumped { by } => log::warn!(
+        ClockNews::Jumped { by } => log::log!(
+            warning,
             "the clock of this machine jumped {} by {}: until it is back, a neighbour confirms it or {} have \
              passed, it is doubted and no client is forgotten; reports that seem too far ahead of it are \
              refused",
@@ -128,7 +139,7 @@ fn log_news(news: ClockNews) {
                 Proof::Neighbours => "more neighbours agree with it than not",
                 Proof::Time => "it has run on, and no neighbour disagrees",
             };
-            let level = if after_jump { Level::Warn } else { Level::Info };
+            let level = if after_jump { warning } else { Level::Info };
             log::log!(level, "the clock of this machine is trusted: {why}");
         }
     }
@@ -143,10 +154,10 @@ pub fn span(nanos: Nanos) -> String {
         ("minutes", 60),
         ("seconds", 1),
     ];
-    let seconds = nanos / NANOS_PER_SECOND;
-    let fits = |(_, unit): &&(&str, Nanos)| seconds.abs() >= 2 * unit;
+    let round = |unit: Nanos| (nanos + nanos.signum() * unit / 2) / unit;
+    let fits = |(_, unit): &&(&str, Nanos)| round(unit * NANOS_PER_SECOND).abs() >= 2;
     match UNITS.iter().find(fits) {
-        Some((name, unit)) => format!("{} {name}", seconds / unit),
+        Some((name, unit)) => format!("{} {name}", round(unit * NANOS_PER_SECOND)),
         None => format!("{} ms", nanos / (NANOS_PER_SECOND / 1_000)),
     }
 }
@@ -170,10 +181,11 @@ mod tests {
             (7_200, "2 hours"),
             (172_800, "2 days"),
             (3_155_760_000, "100 years"),
+            (3_599, "60 minutes"),
             (3, "3 seconds"),
         ] {
             assert_eq!(span(seconds * NANOS_PER_SECOND), words);
         }
-        assert_eq!(span(NANOS_PER_SECOND), "1000 ms");
+        assert_eq!(span(NANOS_PER_SECOND / 2), "500 ms");
     }
 }

@@ -46,8 +46,8 @@ struct Link {
     heard_at: Instant,
     /// When this server's own connection came up.
     up_since: Option<Instant>,
-    /// Whether the neighbour's clock was another at its last HELLO.
-    clock_differs: bool,
+    /// How far the neighbour's clock was ahead at its last HELLO, if that was too far.
+    clock_differs: Option<Nanos>,
     warnings: Warnings,
     /// Records sent since the link came up, until it has caught up.
     catching_up: Option<usize>,
@@ -97,7 +97,7 @@ impl Links {
             heard: None,
             heard_at: Instant::now(),
             up_since: None,
-            clock_differs: false,
+            clock_differs: None,
             warnings: Warnings::default(),
             catching_up: None,
             said_bounds: (None, None),
@@ -180,8 +180,12 @@ impl Links {
     pub fn note_clock(&mut self, herd: &Herd, id: NeighbourId, ahead: Nanos, now: Instant) {
         let Some(link) = self.links.get_mut(id.index()) else { return };
         let (name, span) = (name(herd, id), clock::span(ahead.abs()));
-        let differed = std::mem::replace(&mut link.clock_differs, !clock::agree(ahead));
-        if link.clock_differs {
+        let before = link.clock_differs.take();
+        if !clock::agree(ahead) {
+            link.clock_differs = Some(ahead);
+            if before.is_none_or(|before| !clock::agree(ahead - before)) {
+                link.warnings.clock = Seldom::default();
+            }
             let side = if ahead < 0 { "behind" } else { "ahead of" };
             let level = link.warnings.clock.level(now);
             log::log!(
@@ -189,9 +193,8 @@ impl Links {
                 "the clock of {name} is {span} {side} this server's: one of the two is wrong, and what the \
                  herd knows may differ until it is right"
             );
-        } else if differed {
+        } else if before.is_some() {
             log::warn!("the clock of {name} agrees with this server's again");
-            link.warnings.clock = Seldom::default();
         }
     }
 

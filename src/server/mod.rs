@@ -115,6 +115,8 @@ pub struct Server {
     pub clock_origin: Instant,
     /// When a refused report was last warned of.
     pub refused_from_ahead: Seldom,
+    /// When a jump of the clock was last warned of.
+    pub jumped: Seldom,
     /// The turn's reading of the wall clock, nanoseconds since 1970.
     pub clock: Nanos,
     /// The server time of the next report.
@@ -273,6 +275,7 @@ pub(crate) fn alone() -> Server {
         expiry: None,
         clock_origin: Instant::now(),
         refused_from_ahead: Seldom::default(),
+        jumped: Seldom::default(),
         clock: 0,
         next_stamp: 0,
         fullness_is_logged: false,

@@ -53,7 +53,7 @@ fn a_hello_tells_the_clock_and_one_that_differs_is_warned_of_and_in_the_status()
     assert!(
         (clock - SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()).abs() < 60.0
     );
-    herd.wait_for_log("Left", "WARN  the clock of Right is 59 minutes ahead of this server's");
+    herd.wait_for_log("Left", "WARN  the clock of Right is 60 minutes ahead of this server's");
     let status = herd.status("Left");
     let ahead = status["links"][0]["clock_ahead_s"].as_f64().unwrap();
     assert!((3_500.0..3_700.0).contains(&ahead), "{ahead}");
