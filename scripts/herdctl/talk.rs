@@ -22,7 +22,7 @@ const STATUS_MAX_BYTES: u64 = 1 << 20;
 const REPLY_MAX_BYTES: usize = 64 << 20;
 
 /// What a server says of itself over its control socket.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Status {
     /// Where it listens, when it says so.
     pub address: Option<String>,
@@ -51,7 +51,7 @@ pub struct Status {
 }
 
 /// One link of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Link {
     /// The neighbour.
     pub name: String,

@@ -65,7 +65,9 @@ impl Herd {
             ClockNews::Jumped { .. } => self.search = None,
             ClockNews::Trusted { proof: Proof::Time, .. } => drop(self.aside.take()),
             ClockNews::Trusted { after_jump, .. } => {
-                self.store.reset_horizon();
+                if after_jump {
+                    self.store.reset_horizon();
+                }
                 self.forget(wall, 0);
                 self.search = Some(Search { unseen: self.store.len(), dropped: 0, after_jump });
             }

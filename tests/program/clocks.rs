@@ -129,8 +129,8 @@ fn of_two_processes_with_one_name_the_first_stays_and_both_are_named() {
     assert_eq!(warnings[0].matches("127.0.0.1:").count(), 3, "{}", warnings[0]);
     // The first is still linked.
     first.send("MARK 7\n");
-    let here = std::iter::repeat_with(|| first.text_line()).find(|line| line != "HERE 0");
-    assert_eq!(here.as_deref(), Some("HERE 7"));
+    let heartbeat = std::iter::repeat_with(|| first.text_line()).find(|line| line != "HERE 0");
+    assert_eq!(heartbeat.as_deref(), Some("HERE 7"));
     // It ends, as at a restart: the other is let in at once.
     drop(first);
     eventually("the second is let in", || {

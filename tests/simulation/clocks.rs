@@ -17,9 +17,11 @@ impl World {
         let clock = self.servers[server].exact_clock(self.now);
         let Some(process) = &mut self.servers[server].process else { return };
         let number = process.number;
-        if let Some(ClockNews::Jumped { .. }) = process.herd.clock_read(monotonic(self.now), clock)
-        {
-            self.close_all(server, &[End::Dialler]);
+        match process.herd.clock_read(monotonic(self.now), clock) {
+            Some(ClockNews::Jumped { .. }) => self.close_all(server, &[End::Dialler]),
+            // The horizon may have been wrong too.
+            Some(ClockNews::Trusted { .. }) => process.horizon = (None, process.clock),
+            None => {}
         }
         let Some(process) = &mut self.servers[server].process else { return };
         if !process.herd.is_searching() {

@@ -135,8 +135,8 @@ impl World {
         }
         let it = &self.servers[server];
         let Some(process) = &it.process else { return };
-        if self.plan.forget_after.is_none() {
-            it.told.assert_paid(&held(&process.herd));
+        if self.plan.replies_are_kept() {
+            it.told.assert_paid(&held(&process.herd), it.highest_horizon);
         }
         let (number, neighbours) = (process.number, process.links.len());
         self.after(0, Event::Turn(server, number));

@@ -47,7 +47,10 @@ impl World {
                 self.told += 1;
                 let text = String::from_utf8_lossy(line);
                 let again = !connection.sent.insert(line.to_vec());
-                assert!(!again || !self.plan.all_forget_at_once(), "sent twice on a link: {text}");
+                assert!(
+                    !again || !self.plan.each_line_is_told_once(),
+                    "sent twice on a link: {text}"
+                );
                 // Not to the one that it came from, as long as that one cannot have forgotten it.
                 let client = parse_at(line).unwrap().client;
                 let source = process.learned.get(client).filter(|(.., told)| told == line);
@@ -143,6 +146,7 @@ impl World {
         if !side.is_open || !self.is_running(server, side.process) {
             return;
         }
+        self.wake(server);
         match end {
             End::Dialler => self.answered(index, &bytes),
             End::Listener => {
@@ -198,7 +202,7 @@ impl World {
         }
         let taken = taken.unwrap_or_else(|nonsense| panic!("{nonsense}: {}", text(line)));
         if taken == Taken::Full {
-            process.assert_full(&self.plan);
+            process.assert_full(&self.plan, parse_at(line).unwrap().server_time());
         }
         if taken == Taken::Changed {
             let client = parse_at(line).unwrap().client.to_vec();

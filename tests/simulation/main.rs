@@ -34,8 +34,11 @@
 //!    While clocks jump, by hours, days or centuries, and come back, nobody is forgotten for that; once all
 //!    clocks are right, 1 and 2 hold, and 4 for what was reported at a server whose clock was right and
 //!    not doubted. No server holds a record from ahead of the right time then.
-//! 7. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
-//!    server that knows as many as it may turns away no others than new ones, and keeps its replies.
+//! 7. Full servers hold the same: of what is left, the newest that fits, as long as each client's records
+//!    have the same order by its own time and by the servers'. Other differences end when the horizon has
+//!    passed them. A reply outlives everything but the horizon.
+//! 8. The change log, what waits in a link's output, and the journal stay in proportion to the clients. A
+//!    server that refuses new clients turns away no others, and keeps its replies.
 //!
 //! # What it has been seen to catch
 //!
@@ -78,7 +81,7 @@ mod server;
 mod verdict;
 mod world;
 
-use plan::{Plan, Sync, Theme, Trouble};
+use plan::{Plan, Room, Sync, Theme, Trouble};
 use random::Random;
 use world::World;
 
@@ -118,7 +121,7 @@ const DELAYS: Theme = Theme {
     syncs: &[Sync::Never],
     forgetting: false,
     busy: false,
-    full: false,
+    room: Room::ForAll,
     clocks: false,
 };
 
@@ -223,10 +226,39 @@ fn a_clock_that_jumps_forgets_nobody() {
 
 #[test]
 fn a_full_server_keeps_what_it_has_replied_to() {
-    let theme = Theme { trouble: Trouble::Deaths, syncs: &[Sync::Always], full: true, ..DELAYS };
+    let (trouble, room) = (Trouble::Deaths, Room::Refusing);
+    let theme = Theme { trouble, syncs: &[Sync::Always], room, ..DELAYS };
     with_seeds("a_full_server_keeps_what_it_has_replied_to", 200, theme, |world| {
         world.stop_all_and_start();
         world.assert_each_keeps_its_own();
+    });
+}
+
+#[test]
+fn full_servers_hold_the_same() {
+    let theme = Theme {
+        trouble: Trouble::Deaths,
+        syncs: &[Sync::Always, Sync::Second],
+        room: Room::InOrder,
+        ..DELAYS
+    };
+    with_seeds("full_servers_hold_the_same", 500, theme, |world| {
+        world.assert_full_of_the_newest();
+        world.stop_all_and_start();
+        world.assert_full_of_the_newest();
+    });
+}
+
+#[test]
+fn whatever_differs_on_full_servers_ends_when_the_horizon_has_passed_it() {
+    let syncs = &[Sync::Always, Sync::Second, Sync::Never];
+    let (trouble, room) = (Trouble::SpoiltJournals, Room::AnyOrder);
+    let theme = Theme { trouble, syncs, room, ..DELAYS };
+    let test = "whatever_differs_on_full_servers_ends_when_the_horizon_has_passed_it";
+    with_seeds(test, 500, theme, |world| {
+        world.assert_all_differences_end();
+        world.stop_all_and_start();
+        world.assert_all_differences_end();
     });
 }
 

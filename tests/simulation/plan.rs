@@ -45,6 +45,20 @@ pub enum Trouble {
     SpoiltJournals,
 }
 
+/// How much servers may know, and what happens beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is room for all clients.
+    ForAll,
+    /// A server that is full refuses new clients.
+    Refusing,
+    /// The clients unheard for the longest make room, and each client's records have the same order by
+    /// its own time and by the servers'.
+    InOrder,
+    /// They make room, clients' clocks and servers' clocks are wrong, and clients repeat themselves.
+    AnyOrder,
+}
+
 /// What a test is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
@@ -54,8 +68,8 @@ pub struct Theme {
     pub forgetting: bool,
     /// Clients report all the time, and for long.
     pub busy: bool,
-    /// There are more clients than a server may know.
-    pub full: bool,
+    /// Whether there are more clients than a server may know.
+    pub room: Room,
     /// Clocks jump by hours, days and centuries, and come back.
     pub clocks: bool,
 }
@@ -80,6 +94,9 @@ pub struct Plan {
     pub clock_step: Ms,
     /// How many clients a server may know, where that is fewer than there are.
     pub clients_max: Option<usize>,
+    /// And how many bytes they may weigh.
+    pub memory_max: Option<usize>,
+    pub room: Room,
     pub forget_after: Option<Ms>,
     /// Clocks jump by hours, days and centuries, and come back.
     pub clocks: bool,
@@ -100,32 +117,49 @@ impl Plan {
             busy: theme.busy,
             clients: match theme {
                 Theme { busy: true, .. } => 300,
-                Theme { full: true, .. } => random.between(4, 9),
-                _ => random.between(1, 6),
+                Theme { room: Room::ForAll, .. } => random.between(1, 6),
+                _ => random.between(4, 9),
             },
             run: if theme.busy { 900_000 } else { random.between(5_000, 25_000) },
             report_every: if theme.busy { 4 } else { random.between(100, 400) },
             fault_every: random.between(300, 2_000),
             // Above what makes a jump, and below what two servers take for a wrong clock.
-            skew: if theme.clocks {
-                0
-            } else {
-                random.pick(if theme.forgetting { &[0, 1_000] } else { &[0, 1_000, 25_000] })
+            skew: match theme {
+                Theme { room: Room::InOrder, .. } | Theme { clocks: true, .. } => 0,
+                Theme { forgetting: true, .. } => random.pick(&[0, 1_000]),
+                _ => random.pick(&[0, 1_000, 25_000]),
             },
-            clock_step: if theme.forgetting || theme.clocks {
-                1
-            } else {
-                random.pick(&[1, 1_000, 5_000])
+            clock_step: match theme {
+                Theme { room: Room::InOrder, .. }
+                | Theme { forgetting: true, .. }
+                | Theme { clocks: true, .. } => 1,
+                _ => random.pick(&[1, 1_000, 5_000]),
             },
-            clients_max: theme.full.then(|| 1 + random.index(3)),
+            clients_max: (theme.room != Room::ForAll).then(|| 1 + random.index(3)),
+            memory_max: (theme.room == Room::AnyOrder && random.one_in(2))
+                .then(|| 500 + random.index(1_000)),
+            room: theme.room,
             forget_after: theme.forgetting.then(|| random.between(4_000, 10_000)),
             clocks: theme.clocks,
         }
     }
 
-    /// Whether all servers are to hold the same at rest. One that is full misses what is told past it.
+    /// Whether all servers are to hold the same at rest. One that is full and refuses misses what is told
+    /// past it; where those unheard for the longest make room, it is a question of order.
     pub fn all_agree(&self) -> bool {
-        self.clients_max.is_none() && (self.clocks || self.all_forget_at_once())
+        let are_told_alike = self.clocks || self.all_forget_at_once();
+        matches!(self.room, Room::ForAll | Room::InOrder) && are_told_alike
+    }
+
+    /// Whether what was replied to stays, but for what the horizon has passed. Where a client's records are
+    /// in two orders, the greater one may go before the lesser one.
+    pub fn replies_are_kept(&self) -> bool {
+        self.room != Room::AnyOrder && self.forget_after.is_none()
+    }
+
+    /// Whether a line that was told is never forgotten and then learned again.
+    pub fn each_line_is_told_once(&self) -> bool {
+        self.room != Room::AnyOrder && self.all_forget_at_once()
     }
 
     /// Whether servers forget a client at the same moment: where clocks differ, and are set, one may

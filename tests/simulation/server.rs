@@ -15,9 +15,11 @@ use herd::wire::time::Nanos;
 
 use super::disk::{Disk, File};
 use super::ledger::{Ledger, Reply};
-use super::plan::{Ms, Plan, Sync, Trouble};
+use super::plan::{Ms, Plan, Room, Sync, Trouble};
 use super::random::Random;
 
+/// By how many clients a store may be over its bound while they wait.
+const SLACK_CLIENTS: usize = 64;
 /// Log entries that a server may have beside a multiple of its clients.
 const LOG_SLACK_ENTRIES: usize = 1_400;
 /// About as long as a line of a journal gets here.
@@ -45,6 +47,8 @@ pub struct Server {
     pub disk: Disk,
     /// What it has told clients itself, since its disk was last spoilt.
     pub told: Ledger,
+    /// The highest horizon that any start of it has had.
+    pub highest_horizon: Option<Nanos>,
 }
 
 /// One start of a server.
@@ -64,6 +68,11 @@ pub struct Process {
     pub gate: Gate<Reply>,
     /// The replies of this turn.
     pub replies: Vec<Reply>,
+    /// Its clock, and the server time of its next report: no two have the same.
+    pub clock: Nanos,
+    pub next_stamp: Nanos,
+    /// How high the horizon was, and what the clock was then.
+    pub horizon: (Option<Nanos>, Nanos),
     /// By neighbour.
     pub links: Vec<Link>,
     /// By client: who told the line that is held.
@@ -94,17 +103,48 @@ pub enum Job {
 }
 
 impl Process {
-    /// Nobody is turned away while there is room.
-    pub fn assert_full(&self, plan: &Plan) {
-        let clients = self.herd.clients();
-        assert_eq!(Some(clients), plan.clients_max, "somebody was turned away");
+    /// A client was turned away, whose record would have had this server time: it was not while there was
+    /// room, and not while somebody else could have made room.
+    pub fn assert_full(&self, plan: &Plan, server_time: Nanos) {
+        if plan.room == Room::Refusing {
+            let clients = self.herd.clients();
+            assert_eq!(Some(clients), plan.clients_max, "somebody was turned away");
+        } else {
+            assert!(self.herd.store().horizon() >= Some(server_time), "somebody was turned away");
+        }
+    }
+
+    /// The turn's clock is read.
+    pub fn wake(&mut self, clock: Nanos) {
+        if clock != self.clock {
+            (self.clock, self.next_stamp) = (clock, clock);
+        }
+        self.herd.set_clock(clock);
+    }
+
+    /// The horizon never passes the clock, and never falls unless the clock does.
+    fn assert_horizon(&mut self) {
+        let horizon = self.herd.store().horizon();
+        assert!(horizon <= Some(self.next_stamp), "the horizon is ahead of the clock");
+        let (before, clock) = std::mem::replace(&mut self.horizon, (horizon, self.clock));
+        assert!(horizon >= before || self.clock < clock, "the horizon has fallen");
     }
 }
 
 impl Server {
     pub fn new(id: ServerId, skew: Nanos, clock_step: Ms) -> Server {
         let (disk, told) = (Disk::default(), Ledger::default());
-        Server { id, starts: 0, process: None, paused_until: 0, skew, clock_step, disk, told }
+        Server {
+            id,
+            starts: 0,
+            process: None,
+            paused_until: 0,
+            skew,
+            clock_step,
+            disk,
+            told,
+            highest_horizon: None,
+        }
     }
 
     /// What its clock says.
@@ -122,8 +162,10 @@ impl Server {
     pub fn start(&mut self, topology: &Topology, settings: Settings, now: Ms, random: &mut Random) {
         self.starts += 1;
         let mut herd = Herd::new(topology.clone(), self.id, random.next().max(1), settings);
+        let clock = self.clock(now);
         let _ = herd.clock_read(monotonic(now), self.exact_clock(now));
-        herd.forget(self.clock(now), 0);
+        herd.set_clock(clock);
+        herd.forget(clock, 0);
         let mut replay = Replay::new(&mut herd);
         let chunk_bytes = random.index(500) + 1;
         self.disk.journal.bytes.chunks(chunk_bytes).for_each(|chunk| replay.receive(chunk));
@@ -143,6 +185,9 @@ impl Server {
             job_is_timed: false,
             gate: Gate::new(),
             replies: Vec::new(),
+            clock,
+            next_stamp: clock,
+            horizon: (None, clock),
             links,
             learned: BTreeMap::new(),
         });
@@ -198,10 +243,22 @@ impl Server {
     }
 
     /// What a server keeps is in proportion to the clients that it knows.
-    pub fn assert_bounded(&self, plan: &Plan) {
-        let Some(process) = &self.process else { return };
+    pub fn assert_bounded(&mut self, plan: &Plan) {
+        let Some(process) = &mut self.process else { return };
+        process.assert_horizon();
+        self.highest_horizon = self.highest_horizon.max(process.herd.store().horizon());
         let clients = process.herd.clients();
-        assert!(clients <= plan.clients_max.unwrap_or(usize::MAX), "{clients} clients are known");
+        let weight = process.herd.store().weight();
+        if clients > plan.clients_max.unwrap_or(usize::MAX)
+            || weight > plan.memory_max.unwrap_or(usize::MAX)
+        {
+            // They wait until this server's clock has come to where they were heard.
+            let held = held(&process.herd);
+            let ahead = |line: &&Vec<u8>| super::ledger::record(line).server_time > process.clock;
+            let waiting = held.values().filter(ahead).count();
+            assert_eq!(waiting, held.len(), "{clients} clients of {weight} bytes are known");
+            assert!(waiting <= plan.clients_max.unwrap_or(0) + SLACK_CLIENTS, "{waiting} wait");
+        }
         let entries = process.herd.change_log_entries();
         assert!(entries <= 3 * clients + LOG_SLACK_ENTRIES, "{entries} log entries for {clients}");
         // A full disk keeps a journal from being written anew, so that it only grows.

@@ -7,6 +7,8 @@ use super::ledger::raise;
 use super::plan::{Ms, Sync};
 use super::server::held;
 use super::world::{World, text};
+use herd::herd::store::weight_of;
+use herd::wire::time::Nanos;
 
 /// A clock that counts in these stands still for as long as a world lasts.
 const CLOCK_STEP_WITHOUT_END: Ms = 7_000_000_000;
@@ -120,15 +122,50 @@ impl World {
             first.get(client).iter().for_each(|held| raise(&mut best, held));
             assert_eq!(best.as_ref(), first.get(client), "{} is lost", text(line));
         }
-        if self.plan.forget_after.is_none() {
-            self.ledger.assert_paid(&first);
+        if self.plan.replies_are_kept() {
+            let horizon = self.servers.iter().filter_map(|server| server.highest_horizon).max();
+            self.ledger.assert_paid(&first, horizon);
         }
     }
 
     fn is_remembered(&self, line: &[u8]) -> bool {
         let after = self.settings().forget_after;
         let heard = super::ledger::record(line).server_time;
-        after.is_none_or(|after| heard >= self.servers[0].clock(self.now) - after)
+        after.is_none_or(|after| heard > self.servers[0].clock(self.now) - after)
+            && Some(heard) > self.highest_horizon()
+    }
+
+    fn highest_horizon(&self) -> Option<Nanos> {
+        let running = self.servers.iter().filter_map(|server| server.process.as_ref());
+        running.filter_map(|process| process.herd.store().horizon()).max()
+    }
+
+    /// Full servers hold as many as they may, and those are the last that were heard of all that are left.
+    pub fn assert_full_of_the_newest(&self) {
+        let most = self.plan.clients_max.unwrap();
+        for process in self.servers.iter().map(|server| server.process.as_ref().unwrap()) {
+            let held = held(&process.herd).len();
+            assert!(held == most || process.herd.store().horizon().is_none(), "{held} of {most}");
+        }
+    }
+
+    /// Everybody who was heard before is passed by the horizon, and then all servers hold the same, whatever
+    /// has happened to them.
+    pub fn assert_all_differences_end(&mut self) {
+        self.now += 2 * self.plan.skew + self.plan.clock_step + 1;
+        let by_weight = self.plan.memory_max.map_or(usize::MAX, |bytes| bytes / weight_of(b"n1"));
+        let room = by_weight.min(self.plan.clients_max.unwrap());
+        // By each server's clock they are newer than all before.
+        for newcomer in 0..room {
+            let server = self.random.index(self.servers.len());
+            self.hear(server, &format!("IAMAT n{newcomer} +1-1 1000"));
+        }
+        self.settle();
+        for process in self.servers.iter().map(|server| server.process.as_ref().unwrap()) {
+            let held = held(&process.herd);
+            let newcomers = held.keys().filter(|client| client.starts_with(b"n")).count();
+            assert_eq!((newcomers, held.len()), (room, room), "{}", process.herd.name());
+        }
     }
 
     /// Nobody has died, so each client's greatest record that ever was is known, wherever one asks.
@@ -204,7 +241,7 @@ impl World {
     /// Each server holds what it has replied to, or something greater.
     pub fn assert_each_keeps_its_own(&self) {
         for server in &self.servers {
-            server.told.assert_paid(&held(&server.process.as_ref().unwrap().herd));
+            server.told.assert_paid(&held(&server.process.as_ref().unwrap().herd), None);
         }
     }
 

@@ -14,7 +14,7 @@ use herd::wire::time::Nanos;
 
 use super::connection::{Connection, End};
 use super::ledger::{Ledger, Reply};
-use super::plan::{Ms, Plan, Sync, Trouble};
+use super::plan::{Ms, Plan, Room, Sync, Trouble};
 use super::random::Random;
 use super::server::Server;
 
@@ -219,13 +219,24 @@ impl World {
     pub fn settings(&self) -> Settings {
         let forget_after = self.plan.forget_after.map(|after| Nanos::from(after) * 1_000_000);
         let max_clients = self.plan.clients_max.unwrap_or(Settings::default().max_clients);
-        let when_full = WhenFull::Refuse;
-        Settings { forget_after, max_clients, when_full, ..Settings::default() }
+        let max_memory_bytes = self.plan.memory_max.unwrap_or(Settings::default().max_memory_bytes);
+        let refuses = self.plan.room == Room::Refusing;
+        let when_full = if refuses { WhenFull::Refuse } else { WhenFull::Evict };
+        Settings { forget_after, max_clients, max_memory_bytes, when_full, ..Settings::default() }
+    }
+
+    /// A turn of a server begins: it reads its clock.
+    pub fn wake(&mut self, server: usize) {
+        self.look_at_clock(server);
+        let clock = self.servers[server].clock(self.now);
+        if let Some(process) = &mut self.servers[server].process {
+            process.wake(clock);
+        }
     }
 
     /// A client says where it is, or says again what it said, perhaps to another server.
     pub fn report(&mut self, server: usize) {
-        let forgetting = self.plan.forget_after.is_some();
+        let forgetting = self.plan.forget_after.is_some() || self.plan.room == Room::InOrder;
         if forgetting || self.said.is_empty() || !self.random.one_in(5) {
             let mut client = self.random.below(self.plan.clients).to_string();
             if self.plan.busy {
@@ -234,13 +245,23 @@ impl World {
                 client = if self.random.one_in(50) { client } else { moves };
                 client = format!("{client:0>60}");
             }
+            if self.plan.memory_max.is_some() {
+                // Some weigh more than others.
+                client = client.repeat(1 + client.len() * usize::from(client.as_bytes()[0] % 5));
+            }
             // Clients' clocks are as wrong as they like, but for forgetting: where what was heard
             // first is later by the client's clock, servers forget alike only in the end. And where all
             // is to be news, time has to go on.
             let time = if self.plan.clocks {
                 self.client_clock(server)
             } else if forgetting || self.plan.busy {
-                format!("{}.{:03}", self.now / 1_000, self.now % 1_000)
+                // No two alike: a repeat that another server hears is in the other order.
+                format!(
+                    "{}.{:03}{:06}",
+                    self.now / 1_000,
+                    self.now % 1_000,
+                    self.said.len() % 1_000_000
+                )
             } else {
                 (self.now / 1_000 + self.random.below(20)).to_string()
             };
@@ -256,26 +277,29 @@ impl World {
 
     /// A server hears a report, if it is running.
     pub fn hear(&mut self, server: usize, line: &str) {
-        self.look_at_clock(server);
+        self.wake(server);
         let is_right = self.is_clock_right(server);
         let forgetting = self.plan.forget_after.is_some();
-        let clock = self.servers[server].clock(self.now);
         let Some(process) = &mut self.servers[server].process else { return };
         let is_trusted = !process.herd.clock().is_doubted() && !process.herd.is_searching();
         let is_promise = is_right && is_trusted;
+        let stamp = process.next_stamp;
+        process.next_stamp += 1;
         let Some(Command::IAmAt(said)) = parse_command(line.as_bytes()) else { panic!("{line}") };
         let (client, time) = (said.client.to_vec(), said.time);
         let known = process.herd.where_is(&client).map(|held| held.client_time);
         let mut reply = Vec::new();
-        let merged = match process.herd.client_heard(&said, clock, &mut reply) {
+        let merged = match process.herd.client_heard(&said, stamp, &mut reply) {
             Ok(merged) => merged,
             Err(Refused::TooFarAhead) => {
                 let is_client_right = time <= self.right_time();
                 return assert!(!is_right || !is_client_right, "refused at a right clock: {line}");
             }
             Err(refused) => {
-                assert_eq!((refused, known), (Refused::Full, None));
-                return process.assert_full(&self.plan);
+                assert!(
+                    refused == Refused::PastHorizon || (refused, known) == (Refused::Full, None)
+                );
+                return process.assert_full(&self.plan, stamp);
             }
         };
         reply.pop();
@@ -314,10 +338,10 @@ impl World {
 
     /// What a server does at the end of each turn: the journal, the neighbours, the clients.
     pub fn turn_end(&mut self, server: usize) {
-        if self.servers[server].process.is_none() {
-            return;
-        }
-        let mut more = self.servers[server].write_journal(&mut self.random);
+        self.wake(server);
+        let Some(process) = &mut self.servers[server].process else { return };
+        let mut more = process.herd.make_room();
+        more |= self.servers[server].write_journal(&mut self.random);
         self.servers[server].assert_bounded(&self.plan);
         more |= self.pump_links(server);
         let replies = self.servers[server].let_go(&self.plan);
