@@ -217,9 +217,9 @@ mod tests {
         ] {
             assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(taken), "{line}");
         }
-        let mut here = Vec::new();
-        herd.write_here(from, &mut here);
-        assert_eq!((here.as_slice(), herd.clients()), (&b"HERE 3\n"[..], 1));
+        let mut told = Vec::new();
+        herd.write_here(from, &mut told);
+        assert_eq!((told.as_slice(), herd.clients()), (&b"HERE 3\n"[..], 1));
     }
 
     #[test]

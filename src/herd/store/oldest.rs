@@ -160,9 +160,9 @@ mod tests {
         fn earliest(&mut self) -> Option<(Nanos, usize)> {
             for looks in 1.. {
                 let (group, bound) = self.oldest.lowest()?;
-                let first = group * GROUP;
-                let last = self.times.len().min(first + GROUP);
-                let least = *self.times[first..last].iter().min().unwrap();
+                let begin = group * GROUP;
+                let end = self.times.len().min(begin + GROUP);
+                let least = *self.times[begin..end].iter().min().unwrap();
                 assert!(bound <= least, "a bound is above a time of its group");
                 if bound == least {
                     return Some((least, looks));

@@ -225,7 +225,7 @@ fn any_history() -> impl Strategy<Value = Vec<String>> {
             let (id, off) = ("x".repeat(usize::from(client % 4) * 100), client % 7);
             // Lines of one client differ in length.
             let tail = &".0000"[..[0, 2, 5][tail]];
-            format!("AT {server} +{off}.000000000 k{client}{id} +1{tail}-1 {}", second)
+            format!("AT {server} +{off}.000000000 k{client}{id} +1{tail}-1 {second}")
         });
         let mut lines: Vec<String> = lines.collect();
         lines.dedup();
