@@ -147,6 +147,10 @@ impl World {
             return;
         }
         self.wake(server);
+        // A clock that jumped may have ended it just now.
+        if !self.connections[index].sides[end as usize].is_open {
+            return self.turn_end(server);
+        }
         match end {
             End::Dialler => self.answered(index, &bytes),
             End::Listener => {
