@@ -59,7 +59,6 @@ impl Herd {
     /// On [`ClockNews::Jumped`] the links that this server dialled are to be dialled anew, so that its
     /// neighbours hear of the new time and tell theirs.
     pub fn clock_read(&mut self, monotonic: Nanos, wall: Nanos) -> Option<ClockNews> {
-        self.store.set_clock(wall);
         let news = self.clock.read(monotonic, wall)?;
         match news {
             ClockNews::Jumped { .. } => self.search = None,

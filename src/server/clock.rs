@@ -54,6 +54,7 @@ impl Server {
         let monotonic = io.now().saturating_duration_since(self.clock_origin).as_nanos();
         let monotonic = Nanos::try_from(monotonic).unwrap_or(Nanos::MAX);
         let wall = unix_nanos(io.wall_clock());
+        self.herd.set_clock(wall);
         if let Some(news) = self.herd.clock_read(monotonic, wall) {
             let warning = self.jumped.level_every(JUMP_WARNING_INTERVAL, io.now());
             log_news(news, warning);
