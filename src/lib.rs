@@ -38,9 +38,9 @@
 //!
 //! # Three rules that hold everywhere
 //!
-//! *The loop never blocks.* What must block (a name look-up, a slow file) runs on the one helper thread
-//! and comes back as an event. The log has a writing thread of its own, so that a log that nobody reads
-//! does not hold up the look-ups.
+//! *The loop never blocks.* What must block runs on a thread and comes back as an event: one thread for the
+//! journal's file, one for the log's, and up to four for look-ups of names, each begun when it is first
+//! needed. None of them ever does another's work, so nothing waits behind work that it has nothing to do with.
 //!
 //! *Everything is bounded*: lines, buffers, queues, connections, times. Each bound is a named constant
 //! with its reason.
@@ -53,6 +53,7 @@ pub mod costs;
 pub mod herd;
 pub mod keys;
 pub mod load;
+pub mod local;
 pub mod reactor;
 pub mod server;
 pub mod wire;

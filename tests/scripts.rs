@@ -61,7 +61,7 @@ impl Stage {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_herdctl"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         command.args(words).current_dir(&self.folder).env_remove("PLACES_API_KEY");
         command.env("HERD_ROOT", env!("CARGO_MANIFEST_DIR")).env("HERD_RUN", self.run());
         command
@@ -105,6 +105,12 @@ fn a_herd_is_started_watched_talked_to_and_stopped() {
     let pid = stage.process("Alford");
     assert_eq!(row(&said.out, "Alford"), ["Alford", &address, &pid, "run/logs/Alford.log"]);
     assert!(said.out.contains("Try: scripts/herd say Alford 'IAMAT "), "{}", said.out);
+    // Nobody pays for the stand-in's answers.
+    #[cfg(target_os = "linux")]
+    {
+        let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        assert!(words.contains("\0--places-rate\x000\0"), "{words}");
+    }
 
     let said = stage.herd(&["say", "Alford", "IAMAT kiwi +34.068930-118.445127 1479413884.39"]);
     assert!(said.out.starts_with("AT Alford +"), "{}", said.out);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
-use super::Failure;
+use super::outcome::Failure;
 use crate::reactor::Limits;
 use crate::reactor::options::KEEPALIVE_MAX_SECONDS;
 use crate::server::bounds::Bounds;
@@ -19,8 +19,8 @@ pub const HELP: &str = "
 What clients may take. Seconds may have fractions, 0 is off where it says so.
 
   --max-connections N     connections in all; more wait, unaccepted, until one goes (default 100000)
-  --max-connections-per-address N  of one IPv4 address or IPv6 /64; more are closed at once
-                          (default 20000; 0: off)
+  --max-connections-per-address N  of one IPv4 address or IPv6 /64; more are closed (default 20000;
+                          0: off); neighbours are excepted from both
   --max-line BYTES        the longest line (default 16384, which is also the most)
   --max-input BYTES       what is read of one connection in one turn (default 65536)
   --max-output BYTES      with so much unsent output a connection is not read (default 65536)
@@ -34,9 +34,12 @@ What clients may take. Seconds may have fractions, 0 is off where it says so.
   --handshake-timeout SECS  all the time that its TLS handshake has (default 10)
   --max-lines N           lines of one connection that are answered in one turn (default 1024)
   --max-waiting N         its WHATSATs that wait for an answer at a time (default 32)
-  --max-waiting-in-all N  the same for all connections together (default 10000)
+  --max-waiting-in-all N  the same for all connections together; past it the newest of whoever has most
+                          gives way (default 10000)
   --max-held-in-all BYTES  answers that have come and are not taken, of all connections; past it a
                           WHATSAT is refused (default 67108864)
+  --log-max BYTES         the log and the one before it, NAME.log.old, together, from 16384 on
+                          (default 67108864; 0: others rotate it)
 ";
 
 /// The most of `--max-input` and `--max-output`: one buffer of that size is always there.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pico_args::Arguments;
 
 use super::options::{TOPOLOGY, nothing_left, topology};
-use super::{Failure, show};
+use super::outcome::{Failure, show};
 use crate::herd::topology::describe;
 
 const HELP: &str = "\

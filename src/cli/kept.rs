@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
-use super::Failure;
 use super::options::path;
+use super::outcome::Failure;
 use crate::herd::settings::{CLIENTS_MAX, MEMORY_LEAST_BYTES, MEMORY_MAX_BYTES};
 use crate::herd::store::WhenFull;
 use crate::herd::{CatchUp, Settings};

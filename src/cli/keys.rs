@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use pico_args::Arguments;
 
 use super::options::{TOPOLOGY, nothing_left, path, topology};
-use super::{Failure, show};
+use super::outcome::{Failure, show};
 use crate::keys::{
     DAYS_MAX, Outcome, Renew, Row, SECONDS_PER_DAY, SERVER_DAYS, Wanted, date, make, unix_seconds,
 };
@@ -82,7 +82,7 @@ fn describe(rows: &[Row], dir: &Path, now: i64) -> String {
     }
     let shown = dir.display();
     if rows.iter().any(|row| row.outcome == Outcome::Renewed) {
-        text.push_str("\nA server takes its new certificate at its next start.\n");
+        text.push_str("\nA server takes its new certificate on SIGHUP or at its next start.\n");
     }
     let _ = write!(
         text,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pico_args::Arguments;
 
 use super::options::nothing_left;
-use super::{Failure, show};
+use super::outcome::{Failure, show};
 use crate::load::{
     self, ADDRESSES_MAX, CLIENTS_MAX, CONNECTIONS_MAX, DEPTH_MAX, DURATION_MAX, Kind, PIDS_MAX,
     Plan, Question, RATE_MAX, REQUESTS_MAX,

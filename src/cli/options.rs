@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use pico_args::Arguments;
 
-use super::Failure;
-use crate::herd::topology::Topology;
-use crate::server::logging::{Destination, Log};
+use super::outcome::Failure;
+use crate::herd::topology::{Topology, Warning};
+use crate::server::logging::{
+    Destination, LOG_MAX_BYTES, LOG_MAX_LEAST_BYTES, LOG_MODE, Log, Place,
+};
 
 /// The topology file unless `--topology` names another one.
 pub const TOPOLOGY: &str = "topology.txt";
@@ -32,12 +34,7 @@ pub fn nothing_left(arguments: Arguments, command: &str) -> Result<(), Failure> 
 
 /// Reads a topology file. Every fault of it is told; its warnings go to standard error.
 pub fn topology(path: &Path) -> Result<Topology, Failure> {
-    let shown = path.display().to_string();
-    let text = std::fs::read(path).map_err(|e| format!("cannot read the topology {shown}: {e}"))?;
-    let text = String::from_utf8(text)
-        .map_err(|e| format!("{shown}: byte {} is not UTF-8", e.utf8_error().valid_up_to() + 1))?;
-    let (topology, warnings) =
-        Topology::parse(&shown, &text).map_err(|e| format!("the topology is wrong\n{e}"))?;
+    let (topology, warnings) = topology_and_warnings(path)?;
     for warning in &warnings {
         // Where this cannot be written, the work still can be done.
         let _ = writeln!(io::stderr(), "{warning}");
@@ -45,19 +42,37 @@ pub fn topology(path: &Path) -> Result<Topology, Failure> {
     Ok(topology)
 }
 
-/// The log that `--log-dir` and `--log-level` ask for, not opened yet: nothing is written before the
-/// whole command line has been found right.
+/// Reads a topology file. The error names every fault of it.
+pub fn topology_and_warnings(path: &Path) -> Result<(Topology, Vec<Warning>), Failure> {
+    let shown = path.display().to_string();
+    let text = std::fs::read(path).map_err(|e| format!("cannot read the topology {shown}: {e}"))?;
+    let text = String::from_utf8(text)
+        .map_err(|e| format!("{shown}: byte {} is not UTF-8", e.utf8_error().valid_up_to() + 1))?;
+    Ok(Topology::parse(&shown, &text).map_err(|e| format!("the topology is wrong\n{e}"))?)
+}
+
+/// The log that `--log-dir` and its like ask for, not opened yet: nothing is written before the whole
+/// command line has been found right.
 pub struct LogOptions {
     directory: Option<PathBuf>,
     level: log::LevelFilter,
+    max_bytes: Option<u64>,
+    mode: u32,
 }
 
 impl LogOptions {
-    /// Takes both flags.
+    /// Takes the flags.
     pub fn take(arguments: &mut Arguments) -> Result<Self, Failure> {
         let directory = path(arguments, "--log-dir")?;
         let level = arguments.opt_value_from_fn("--log-level", log_level)?;
-        Ok(Self { directory, level: level.unwrap_or(log::LevelFilter::Info) })
+        let max_bytes = arguments.opt_value_from_fn("--log-max", log_max)?;
+        let mode = arguments.opt_value_from_fn("--log-mode", log_mode)?;
+        Ok(Self {
+            directory,
+            level: level.unwrap_or(log::LevelFilter::Info),
+            max_bytes: max_bytes.unwrap_or(Some(LOG_MAX_BYTES)),
+            mode: mode.unwrap_or(LOG_MODE),
+        })
     }
 
     /// Opens the log of the server `name`. The error says what could not be opened.
@@ -67,8 +82,31 @@ impl LogOptions {
         };
         std::fs::create_dir_all(directory)
             .map_err(|e| format!("cannot make the log directory {}: {e}", directory.display()))?;
-        Log::start(Destination::File(directory.join(format!("{name}.log"))), self.level)
+        let path = directory.join(format!("{name}.log"));
+        let place = Place { path, mode: self.mode, max_bytes: self.max_bytes };
+        Log::start(Destination::File(place), self.level)
     }
+}
+
+/// 0 is none.
+fn log_max(word: &str) -> Result<Option<u64>, String> {
+    match word.parse::<u64>() {
+        Ok(0) => Ok(None),
+        Ok(bytes) if bytes >= LOG_MAX_LEAST_BYTES => Ok(Some(bytes)),
+        _ => Err(format!(
+            "--log-max {word:?}: a number of bytes from {LOG_MAX_LEAST_BYTES} on is needed, or 0 to leave \
+             it to others"
+        )),
+    }
+}
+
+fn log_mode(word: &str) -> Result<u32, String> {
+    let digits = (3..=4).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(word, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    // What this server may not write itself is no log.
+    mode.filter(|mode| mode & 0o600 == 0o600).ok_or_else(|| {
+        format!("--log-mode {word:?}: an octal mode such as 640 is needed, from 600 to 777")
+    })
 }
 
 fn log_level(word: &str) -> Result<log::LevelFilter, String> {
@@ -77,10 +115,17 @@ fn log_level(word: &str) -> Result<log::LevelFilter, String> {
     })
 }
 
-/// `--listen`: an address and port, or a name and port.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text
+/// `--listen`: an address and port, or a name and port, which may stand for several addresses. At least
+/// one, each once.
+pub fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let found = text
         .to_socket_addrs()
         .map_err(|e| format!("{text:?} is no address to listen on (like 127.0.0.1:11550): {e}"))?;
-    found.next().ok_or_else(|| format!("{text:?} has no address"))
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() { Err(format!("{text:?} has no address")) } else { Ok(addresses) }
 }

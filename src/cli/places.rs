@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
-use super::options::{LogOptions, address, nothing_left, path};
-use super::{Failure, show};
+use super::options::{LogOptions, addresses, nothing_left, path};
+use super::outcome::{Failure, show};
 use crate::server::control;
 use crate::server::stand_in::https::StandIn;
 
 const HELP: &str = "\
-herd places [--listen ADDR] [--ca-out FILE] [--log-dir DIR] [--log-level LEVEL] [--control SOCKET]
+herd places [options]
 
 A stand-in for Google Places Nearby Search: HTTPS on the same event loop, with towns of the world
 from GeoNames built in. Any key is taken. Point servers at it with
@@ -21,6 +21,8 @@ from GeoNames built in. Any key is taken. Point servers at it with
   --ca-out FILE      where the certificate goes that it makes at start (default places-ca.pem)
   --log-dir DIR      log to DIR/places.log instead of standard error
   --log-level LEVEL  off, error, warn, info (default), debug, trace
+  --log-max BYTES    the log and the one before it together (default 67108864; 0: others rotate it)
+  --log-mode OCTAL   the mode of that file (default 600)
   --control SOCKET   a Unix socket that answers STATUS and STOP
 ";
 
@@ -33,13 +35,13 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
         return show(HELP);
     }
     let listen: Option<String> = arguments.opt_value_from_str("--listen")?;
-    let listen = address(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;
+    let listen = addresses(listen.as_deref().unwrap_or(LISTEN)).map_err(Failure::Usage)?;
     let ca_out = path(&mut arguments, "--ca-out")?.unwrap_or_else(|| PathBuf::from(CA_OUT));
     let log = LogOptions::take(&mut arguments)?;
     let control = path(&mut arguments, "--control")?;
     nothing_left(arguments, "herd places")?;
 
-    let mut reactor = StandIn::reactor(listen, &ca_out, log.start("places")?)?;
+    let mut reactor = StandIn::reactor(&listen, &ca_out, log.start("places")?)?;
     if let Some(path) = &control {
         control::listen(&mut reactor, path)?;
     }

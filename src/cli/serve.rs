@@ -1,23 +1,29 @@
 //! `herd serve`: one server of the herd, from flags to a running loop.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pico_args::Arguments;
 
+use super::bounds;
+use super::files::FileOptions;
 use super::kept::KeptOptions;
-use super::options::{LogOptions, TOPOLOGY, address, nothing_left, path, topology};
-use super::trust::TrustOptions;
-use super::{Failure, bounds, show};
+use super::options::{LogOptions, nothing_left, path};
+use super::outcome::{Failure, show};
 use crate::herd::Herd;
-use crate::reactor::{Limits, ListenOptions, Reactor, Target, TlsClient, descriptors};
+use crate::keys::refuse_shared_key;
+use crate::reactor::{Limits, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;
-use crate::server::client::Clients;
 use crate::server::clock::Seldom;
+use crate::server::doors::{Doors, Purpose};
 use crate::server::journal::Journal;
 use crate::server::link::Links;
 use crate::server::places::upstream::{KEY_ENVIRONMENT, Secret, Upstream};
-use crate::server::places::{self, Places, QUESTION_TIMEOUT};
+use crate::server::places::{self, CACHE_LIFETIME, CALLS_PER_SECOND, Places, QUESTION_TIMEOUT};
+use crate::server::reload::{Reload, room_apart};
+use crate::server::trust::Trust;
 use crate::server::{Event, Server, control, random, unix_nanos};
 use crate::wire::http::request::Url;
 
@@ -25,8 +31,8 @@ const HELP: &str = "\
 herd serve NAME [options]
 
 Runs the server NAME of a topology. It answers IAMAT and WHATSAT, tells its neighbours what it
-hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGHUP opens
-its log anew.
+hears, and asks Google Places what is near. SIGTERM and Ctrl-C stop it in order; SIGHUP reads
+the topology and the keys anew; SIGUSR1 and SIGHUP open its log anew.
 
   --topology FILE         who talks with whom (default topology.txt)
   --keys DIR              the keys of this server, or of all (`herd keys DIR` makes them): links are
@@ -34,13 +40,20 @@ its log anew.
                           and must stay on this machine
   --clients any|tls       whether clients may speak plain text too (default any; tls needs --keys)
   --listen ADDR           listen here instead of at the address that the topology gives
+  --listen-links ADDR     listen here for links instead of at the address behind links= in the topology
   --log-dir DIR           log to DIR/NAME.log instead of standard error
   --log-level LEVEL       off, error, warn, info (default), debug, trace
+  --log-mode OCTAL        the mode of that file (default 600: it holds everybody's places)
   --upstream NAME         google (default), google-new, overpass or tweets
-  --places URL            ask this server instead of the upstream's own, as https://host:port
+  --places URL            ask this server instead of the upstream's own, as https://host:port; a path
+                          stands before the upstream's own, unless it ends with that already
   --places-ca FILE        trust the certificates in FILE (PEM) instead of those of the web
   --places-key-file FILE  the upstream's key; else it is read from the variable PLACES_API_KEY
   --places-timeout SECS   all the time that a question to the upstream has (default 10)
+  --places-rate N         calls a second to the upstream (default 50, and twice as many at once); what is
+                          beyond it waits, and is OVER_QUERY_LIMIT when its time is over (0: off)
+  --places-cache SECS     so long an answer serves whoever asks for the same place and radius again
+                          (default 5; 0: off)
   --catch-up off          a neighbour that comes back gets only what is new from then on
   --journal DIR           keep what is known in DIR/NAME.journal, and begin with it at the next start
   --sync WHEN             always (clients are told when it is on disk), second (default) or never
@@ -56,17 +69,23 @@ its log anew.
 /// The longest `--places-timeout`.
 const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 
+/// The greatest `--places-rate`.
+const CALLS_PER_SECOND_MAX: u32 = 1_000_000;
+
+/// The longest `--places-cache`.
+const CACHE_LIFETIME_MAX: Duration = Duration::from_secs(3600);
+
 /// What the command line asks for, checked word by word but not yet against the world.
 struct Options {
     name: String,
-    topology: PathBuf,
-    trust: TrustOptions,
-    listen: Option<String>,
+    files: FileOptions,
     upstream: Upstream,
     url: Option<String>,
     ca: Option<PathBuf>,
     key_file: Option<PathBuf>,
     question_timeout: Duration,
+    calls_per_second: u32,
+    cache: Duration,
     kept: KeptOptions,
     limits: Limits,
     bounds: Bounds,
@@ -97,14 +116,14 @@ pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
 
 impl Options {
     fn read(mut arguments: Arguments) -> Result<Self, Failure> {
-        let topology = path(&mut arguments, "--topology")?;
-        let trust = TrustOptions::take(&mut arguments)?;
-        let listen = arguments.opt_value_from_str("--listen")?;
+        let files = FileOptions::take(&mut arguments)?;
         let upstream = arguments.opt_value_from_fn("--upstream", Upstream::parse)?;
         let url = arguments.opt_value_from_str("--places")?;
         let ca = path(&mut arguments, "--places-ca")?;
         let key_file = path(&mut arguments, "--places-key-file")?;
         let timeout = arguments.opt_value_from_fn("--places-timeout", seconds)?;
+        let rate = arguments.opt_value_from_fn("--places-rate", calls_per_second)?;
+        let cache = arguments.opt_value_from_fn("--places-cache", cache_lifetime)?;
         let kept = KeptOptions::take(&mut arguments)?;
         let (limits, bounds) = bounds::take(&mut arguments)?;
         let control = path(&mut arguments, "--control")?;
@@ -124,14 +143,14 @@ impl Options {
         };
         Ok(Self {
             name,
-            trust,
-            topology: topology.unwrap_or_else(|| PathBuf::from(TOPOLOGY)),
-            listen,
+            files,
             upstream: upstream.unwrap_or(Upstream::Google),
             url,
             ca,
             key_file,
             question_timeout: timeout.unwrap_or(QUESTION_TIMEOUT),
+            calls_per_second: rate.unwrap_or(CALLS_PER_SECOND),
+            cache: cache.unwrap_or(CACHE_LIFETIME),
             kept,
             limits,
             bounds,
@@ -143,32 +162,24 @@ impl Options {
 
 fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     descriptors::prepare(options.limits.connections);
-    let topology = topology(&options.topology)?;
-    let me = topology.by_name(options.name.as_bytes()).ok_or_else(|| {
-        let names: Vec<&str> = topology.ids().map(|id| topology.name(id)).collect();
-        Failure::Usage(format!(
-            "no server {:?} in the topology; there are {}",
-            options.name,
-            names.join(", ")
-        ))
-    })?;
-    let listen = match (&options.listen, topology.server(me)) {
-        (Some(text), _) => address(text).map_err(Failure::Usage)?,
-        (None, Some(entry)) => address(&entry.address())?,
-        (None, None) => return Err(Failure::Failed("the topology has no such server".to_owned())),
-    };
-    let believed = options.trust.read(&topology, me, listen)?;
+    let name = options.name.clone();
+    let mut files = options.files.read(&name)?;
+    for warning in &files.warnings {
+        // Where this cannot be written, the work still can be done.
+        let _ = writeln!(io::stderr(), "{warning}");
+    }
     let places = places_config(&options)?;
     let without_key = options.upstream.needs_key() && places.key.is_none();
     let question = (places.upstream, places.url.host_field());
-    let log = options.log.start(&options.name)?;
+    let log = options.log.start(&name)?;
 
     let max_connections = options.limits.connections;
-    let name = options.name;
-    let herd = Herd::new(topology, me, random().max(1), options.kept.settings());
+    let trust = std::mem::replace(&mut files.believed.trust, Trust::Addresses(BTreeMap::new()));
+    let settings = options.kept.settings();
+    let herd = Herd::new(files.topology.clone(), files.me, random().max(1), settings);
     let neighbours = herd.neighbours().count();
     let app = Server {
-        links: Links::new(&herd, believed.trust),
+        links: Links::new(&herd, trust),
         herd,
         places: Places::new(places),
         journal: None,
@@ -178,34 +189,35 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         bounds: options.bounds,
         answers: Vec::new(),
         held_bytes: 0,
-        expiry: believed.expiry,
+        expiry: files.believed.expiry.take(),
         clock_origin: Instant::now(),
         refused_from_ahead: Seldom::default(),
         jumped: Seldom::default(),
         clock: 0,
         next_stamp: 0,
         fullness_is_logged: false,
+        reload: None,
     };
     let mut reactor = Reactor::with_limits(app, options.limits)
         .map_err(|e| format!("the event loop cannot start: {e}"))?;
     reactor.app().started = unix_nanos(reactor.io().wall_clock());
-    let speech = ListenOptions { speech: believed.speech };
-    let listener = reactor.io().listen_tcp(listen, speech, Box::new(Clients));
-    let listener = listener.map_err(|e| {
-        format!(
-            "{name} cannot listen on {listen}: {e} (is it running already? see scripts/herd status)"
-        )
-    })?;
+    let mut doors = Doors::default();
+    doors
+        .change(&files.doors(), reactor.io())
+        .map_err(|why| format!("{name} {why} (is it running already? see scripts/herd status)"))?;
     if let Some(path) = &options.control {
         control::listen(&mut reactor, path)?;
     }
     reactor.io().catch_signals().map_err(|e| format!("cannot catch signals: {e}"))?;
-    let address = reactor.io().local_address(listener).unwrap_or(listen);
+    let [address, links] =
+        [Purpose::Clients, Purpose::Links].map(|purpose| doors.in_words(purpose, reactor.io()));
+    let links = if links.is_empty() { links } else { format!(" (links on {links})") };
+    reactor.app().reload = Some(Reload::new(options.files.reader(&name), doors));
     let (upstream, host) = question;
     log::info!(
-        "{name} starts on {address} with {neighbours} neighbours; places: {upstream} at {host}"
+        "{name} starts on {address}{links} with {neighbours} neighbours; places: {upstream} at {host}"
     );
-    log::info!("{}", options.trust.words());
+    log::info!("{}", options.files.words());
     if without_key {
         log::warn!(
             "places: no key is given ({KEY_ENVIRONMENT} or --places-key-file); {upstream} may refuse"
@@ -215,6 +227,7 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
     tell_of_room(&mut reactor, max_connections);
     let cx = reactor.context();
     cx.app.look_at_expiry(cx.io);
+    cx.app.links.expect_missing(&cx.app.herd, cx.io);
     for id in cx.app.herd.neighbours() {
         cx.app.links.dial(&cx.app.herd, id, cx.io);
     }
@@ -223,7 +236,8 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
 
 /// Accepting is to pause before the process is out of descriptors. Everything that stays open is open.
 fn tell_of_room(reactor: &mut Reactor<Server>, max_connections: usize) {
-    let room = reactor.io().fit_to_descriptors();
+    let apart = room_apart(&reactor.app().herd);
+    let room = reactor.io().fit_to_descriptors(apart);
     if room < max_connections {
         log::info!(
             "there is room for {room} connections and not for --max-connections {max_connections}: this \
@@ -242,6 +256,7 @@ fn recall(reactor: &mut Reactor<Server>, kept: &KeptOptions) -> Result<(), Failu
     }
     if let Some(folder) = &kept.journal {
         cx.app.journal = Some(Journal::open(folder, kept.sync, &mut cx.app.herd)?);
+        cx.app.warn_of_strangers();
         // The first turn comes at once and finishes the opening: what was torn is cut off.
         cx.io.post(Target::Application, Event::PumpAgain);
     }
@@ -269,6 +284,8 @@ fn places_config(options: &Options) -> Result<places::Config, Failure> {
         tls,
         key,
         question_timeout: options.question_timeout,
+        calls_per_second: options.calls_per_second,
+        cache: options.cache,
     })
 }
 
@@ -276,6 +293,7 @@ fn places_config(options: &Options) -> Result<places::Config, Failure> {
 fn read_key(options: &Options) -> Result<Option<Secret>, Failure> {
     if let Some(path) = &options.key_file {
         let shown = path.display();
+        refuse_shared_key(path).map_err(|e| format!("--places-key-file {e}"))?;
         let bytes = std::fs::read(path)
             .map_err(|e| format!("cannot read --places-key-file {shown}: {e}"))?;
         let key = Secret::parse(&bytes).map_err(|e| format!("--places-key-file {shown}: {e}"))?;
@@ -289,6 +307,24 @@ fn read_key(options: &Options) -> Result<Option<Secret>, Failure> {
             Ok(Some(key.map_err(|e| format!("the variable {KEY_ENVIRONMENT}: {e}"))?))
         }
     }
+}
+
+fn calls_per_second(word: &str) -> Result<u32, String> {
+    let number = word.parse().ok().filter(|number| *number <= CALLS_PER_SECOND_MAX);
+    number.ok_or_else(|| {
+        format!(
+            "--places-rate {word:?}: a whole number from 0 (off) to {CALLS_PER_SECOND_MAX} is needed"
+        )
+    })
+}
+
+fn cache_lifetime(word: &str) -> Result<Duration, String> {
+    let max = CACHE_LIFETIME_MAX.as_secs();
+    let seconds = word.parse::<f64>().ok().filter(|s| *s >= 0.0);
+    let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+    duration.filter(|d| *d <= CACHE_LIFETIME_MAX).ok_or_else(|| {
+        format!("--places-cache {word:?}: a number of seconds from 0 (off) to {max} is needed")
+    })
 }
 
 fn seconds(word: &str) -> Result<Duration, String> {

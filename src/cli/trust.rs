@@ -3,20 +3,23 @@
 //! Without keys neighbours are known by their addresses, so a server whose links or port could be reached
 //! from another machine is refused here, before it begins.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use pico_args::Arguments;
 
-use super::Failure;
+use super::files::endpoints;
 use super::options::path;
-use crate::herd::topology::{ServerEntry, ServerId, Topology};
+use super::outcome::Failure;
+use crate::herd::topology::{Endpoint, ServerEntry, ServerId, Topology};
 use crate::keys::ServerKeys;
 use crate::reactor::Speech;
 use crate::server::expiry::Expiry;
-use crate::server::trust::Trust;
+use crate::server::trust::{Believed, Trust};
 
 /// Both flags.
+#[derive(Clone)]
 pub struct TrustOptions {
     keys: Option<PathBuf>,
     clients: Clientele,
@@ -27,16 +30,6 @@ pub struct TrustOptions {
 enum Clientele {
     Any,
     Tls,
-}
-
-/// What follows from them for a server.
-pub struct Believed {
-    /// By what neighbours are known.
-    pub trust: Trust,
-    /// What its port speaks.
-    pub speech: Speech,
-    /// When that ends.
-    pub expiry: Option<Expiry>,
 }
 
 impl TrustOptions {
@@ -60,11 +53,12 @@ impl TrustOptions {
         &self,
         topology: &Topology,
         me: ServerId,
-        listen: SocketAddr,
+        listen: &[SocketAddr],
     ) -> Result<Believed, Failure> {
         let Some(dir) = &self.keys else {
             let trust = Trust::Addresses(neighbour_addresses(topology, me, listen)?);
-            return Ok(Believed { trust, speech: Speech::Plain, expiry: None });
+            let (clients, links) = (Speech::Plain, Speech::Plain);
+            return Ok(Believed { trust, clients, links, expiry: None });
         };
         Ok(self.read_keys(dir, topology.name(me))?)
     }
@@ -74,11 +68,13 @@ impl TrustOptions {
         let wrong = |e| format!("the keys in {} are not right: {e}", folder.display());
         let trust = Trust::Certificates(credentials.client().map_err(wrong)?);
         let tls = credentials.server().map_err(wrong)?;
-        let speech = match self.clients {
+        let links = Speech::Tls(tls.clone());
+        let clients = match self.clients {
             Clientele::Any => Speech::Either(tls),
             Clientele::Tls => Speech::Tls(tls),
         };
-        Ok(Believed { trust, speech, expiry: Some(Expiry { folder, validity, looks: 0 }) })
+        let expiry = Some(Expiry { folder, validity, looks: 0 });
+        Ok(Believed { trust, clients, links, expiry })
     }
 
     /// What is spoken, for the log.
@@ -96,9 +92,9 @@ impl TrustOptions {
 fn neighbour_addresses(
     topology: &Topology,
     me: ServerId,
-    listen: SocketAddr,
-) -> Result<Vec<Vec<IpAddr>>, Failure> {
-    let mut all = Vec::new();
+    listen: &[SocketAddr],
+) -> Result<BTreeMap<String, Vec<IpAddr>>, Failure> {
+    let mut all = BTreeMap::new();
     for entry in topology.neighbours(me).iter().filter_map(|&id| topology.server(id)) {
         let addresses = addresses_of(entry)?;
         if let Some(far) = addresses.iter().find(|ip| !ip.is_loopback()) {
@@ -109,11 +105,12 @@ fn neighbour_addresses(
                 entry.name
             )));
         }
-        all.push(addresses);
+        all.insert(entry.name.clone(), addresses);
     }
-    if !all.is_empty() && !listen.ip().to_canonical().is_loopback() {
+    let is_far = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    if let (false, Some(far)) = (all.is_empty(), listen.iter().find(is_far)) {
         return Err(Failure::Failed(format!(
-            "{listen} can be reached from other machines, and neighbours would be believed by their \
+            "{far} can be reached from other machines, and neighbours would be believed by their \
              address; make keys for the herd (`herd keys DIR`, then --keys DIR), or listen on a loopback \
              address such as 127.0.0.1"
         )));
@@ -122,10 +119,14 @@ fn neighbour_addresses(
 }
 
 fn addresses_of(entry: &ServerEntry) -> Result<Vec<IpAddr>, Failure> {
-    let found = (entry.host.as_str(), entry.port).to_socket_addrs().map_err(|e| {
-        format!("cannot look up {}, the address of {} in the topology: {e}", entry.host, entry.name)
-    })?;
-    Ok(found.map(|address| address.ip().to_canonical()).collect())
+    let mut all = Vec::new();
+    for Endpoint { host, port } in endpoints(entry) {
+        let found = (host.as_str(), port).to_socket_addrs().map_err(|e| {
+            format!("cannot look up {host}, the address of {} in the topology: {e}", entry.name)
+        })?;
+        all.extend(found.map(|address| address.ip().to_canonical()));
+    }
+    Ok(all)
 }
 
 fn clientele(word: &str) -> Result<Clientele, String> {

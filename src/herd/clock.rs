@@ -189,6 +189,21 @@ impl ClockWatch {
         (disagreeing == 0 && is_over).then_some(Proof::Time)
     }
 
+    /// There is another neighbour, or one that went has come back; its clock is not known.
+    pub fn neighbour_added(&mut self, neighbour: NeighbourId) {
+        let place = neighbour.index();
+        if self.told.len() <= place {
+            self.told.resize(place + 1, None);
+        }
+    }
+
+    /// A neighbour has gone; what its clock said counts no more.
+    pub fn neighbour_removed(&mut self, neighbour: NeighbourId) {
+        if let Some(told) = self.told.get_mut(neighbour.index()) {
+            *told = None;
+        }
+    }
+
     /// A neighbour's HELLO said what its clock is. Gives how far it is ahead of this server's, `None`
     /// when that was never read. `jumped`: by how much that had jumped, if
     /// the neighbour doubts it for that.

@@ -14,7 +14,7 @@ mod fault;
 
 use super::record::Record;
 use super::store::{Capacity, Merged};
-use super::topology::ServerId;
+use super::topology::{ServerEntry, is_server_name};
 use super::{CatchUp, Herd, aside, correction};
 use crate::wire::peer::{
     AtFields, HelloFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here,
@@ -29,7 +29,10 @@ pub use fault::{Nonsense, Refusal};
 /// that all came from this neighbour.
 pub const PUMP_ENTRIES_MAX: usize = 4096;
 
-/// One of this server's neighbours: its place in the list of them, counted from 0.
+/// One of this server's neighbours: its place in the list of all that it has had, counted from 0.
+///
+/// Records remember who brought them by it, so it never comes to mean another name. See
+/// [`NEIGHBOURS_EVER_MAX`](super::NEIGHBOURS_EVER_MAX).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NeighbourId(pub(super) u16);
 
@@ -43,7 +46,10 @@ impl NeighbourId {
 /// What is known of a neighbour: how far it is told, and how far it has told.
 #[derive(Debug)]
 pub(super) struct Neighbour {
-    pub(super) server: ServerId,
+    /// As the topology has it, or had it last.
+    pub(super) entry: ServerEntry,
+    /// Whether the topology has it.
+    pub(super) is_present: bool,
     /// The connection that this server dialled.
     link: Link,
     /// The identity in the HELLO of the connection that it dialled last.
@@ -72,8 +78,25 @@ enum Link {
 }
 
 impl Neighbour {
-    pub(super) fn new(server: ServerId) -> Neighbour {
-        Neighbour { server, link: Link::Down, identity: None, taken_in: 0, identity_since: 0 }
+    pub(super) fn new(entry: ServerEntry) -> Neighbour {
+        Neighbour {
+            entry,
+            is_present: true,
+            link: Link::Down,
+            identity: None,
+            taken_in: 0,
+            identity_since: 0,
+        }
+    }
+
+    pub(super) fn is_named(&self, name: &[u8]) -> bool {
+        self.entry.name.as_bytes() == name
+    }
+
+    /// The topology has it no more. What it has told stays known, for when it comes back.
+    pub(super) fn retire(&mut self) {
+        self.is_present = false;
+        self.link = Link::Down;
     }
 
     /// This server starts anew with the neighbour, under another identity.
@@ -180,7 +203,7 @@ impl Herd {
         };
         match (parse_peer_line(line).ok_or(Nonsense::Syntax)?, &neighbour.link) {
             (PeerLine::Hello { version, server, identity, fields }, Link::Down) => {
-                let dialled = self.topology.name(neighbour.server);
+                let dialled = &neighbour.entry.name;
                 check_introduction(version, server, dialled).map_err(Nonsense::WrongServer)?;
                 neighbour.link = Link::Met { listener: identity };
                 Ok(Answer::Hello(fields))
@@ -317,9 +340,10 @@ impl Herd {
         if version != LINK_VERSION {
             return Err(Refusal::Version(version));
         }
-        let server = self.topology.by_name(name);
-        let same = |(neighbour, _): &(&mut Neighbour, u16)| Some(neighbour.server) == server;
-        let Some((neighbour, index)) = self.neighbours.iter_mut().zip(0u16..).find(same) else {
+        let id = self.neighbour_named(name);
+        let Some((id, neighbour)) =
+            id.and_then(|id| Some((id, self.neighbours.get_mut(id.index())?)))
+        else {
             let name = String::from_utf8_lossy(name).into_owned();
             return Err(Refusal::NotANeighbour { name, me: self.name().to_owned() });
         };
@@ -328,7 +352,7 @@ impl Herd {
             neighbour.taken_in = 0;
             neighbour.identity_since = self.store.last_change();
         }
-        Ok(NeighbourId(index))
+        Ok(id)
     }
 
     /// Which start of a neighbour has said HELLO last.
@@ -377,17 +401,20 @@ impl Herd {
     ) -> Result<Taken, Nonsense> {
         if self.is_unsettled()
             && let Some(record) = aside::read(line)
+            && is_server_name(record.server())
+            && !self.settings.is_too_far_ahead(&record)
         {
             correction::set_aside(&mut self.aside, &self.store, &record, &self.settings);
         }
         let latest = self.latest_server_time();
         let (settings, mut too_far_ahead) = (&self.settings, false);
-        let (topology, mut nonsense) = (&self.topology, Nonsense::Syntax);
+        let (topology, strangers) = (&self.topology, &mut self.strangers);
+        let mut nonsense = Nonsense::Syntax;
         let merged = self.store.merge_line((line, fields.client), Some(id), || {
             let at = fields.read()?;
-            if topology.by_name(at.server).is_none() {
-                let name = String::from_utf8_lossy(at.server).into_owned();
-                nonsense = Nonsense::UnknownServer(name);
+            let is_stranger = topology.by_name(at.server).is_none();
+            if is_stranger && !is_server_name(at.server) {
+                nonsense = Nonsense::ServerName(String::from_utf8_lossy(at.server).into_owned());
                 return None;
             }
             let record = Record::new(line, &at)?;
@@ -395,7 +422,13 @@ impl Herd {
             if record.server_time > latest {
                 nonsense = Nonsense::FromAhead { by: record.server_time - latest };
             }
-            (!too_far_ahead && record.server_time <= latest).then_some(record)
+            if too_far_ahead || record.server_time > latest {
+                return None;
+            }
+            if is_stranger {
+                strangers.note(at.server);
+            }
+            Some(record)
         });
         if too_far_ahead {
             return Ok(Taken::Kept);

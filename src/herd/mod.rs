@@ -20,6 +20,7 @@ pub mod correction;
 pub mod journal;
 pub mod links;
 pub mod liveness;
+mod members;
 pub mod record;
 pub mod settings;
 pub mod store;
@@ -33,6 +34,8 @@ use aside::Aside;
 use clock::ClockWatch;
 pub use correction::Corrected;
 use links::{Neighbour, NeighbourId};
+use members::Strangers;
+pub use members::{NEIGHBOURS_EVER_MAX, NeighbourChange, STRANGERS_MAX, TooManyNeighbours};
 use record::{Layout, Record};
 pub use settings::{CatchUp, Refused, Settings};
 use store::{Merged, Store};
@@ -53,7 +56,7 @@ pub struct Herd {
     identity: u64,
     settings: Settings,
     store: Store,
-    /// In the order of the topology; a [`NeighbourId`] is a place here.
+    /// All that it has had since its start; a [`NeighbourId`] is a place here, and keeps its meaning.
     neighbours: Vec<Neighbour>,
     /// Whether this server's clock can be believed.
     clock: ClockWatch,
@@ -64,6 +67,8 @@ pub struct Herd {
     search: Option<correction::Search>,
     /// How many searches have dropped something.
     corrections: u64,
+    /// Names in records that the topology lacks.
+    strangers: Strangers,
 }
 
 impl Herd {
@@ -71,8 +76,8 @@ impl Herd {
     ///
     /// `identity` has to be new at each start, so a random number other than 0.
     pub fn new(topology: Topology, me: ServerId, identity: u64, settings: Settings) -> Herd {
-        let neighbours: Vec<_> =
-            topology.neighbours(me).iter().map(|&server| Neighbour::new(server)).collect();
+        let entries = topology.neighbours(me).iter().filter_map(|&id| topology.server(id));
+        let neighbours: Vec<_> = entries.map(|entry| Neighbour::new(entry.clone())).collect();
         let store = Store::new(settings.capacity());
         let mut at_start = Vec::new();
         write_at_start(&mut at_start, topology.name(me).as_bytes());
@@ -89,6 +94,7 @@ impl Herd {
             aside: Aside::default(),
             search: None,
             corrections: 0,
+            strangers: Strangers::default(),
         }
     }
 
@@ -219,21 +225,23 @@ impl Herd {
         self.topology.name(self.me)
     }
 
-    /// This server's neighbours, each to be dialled.
+    /// All neighbours that this server has had since its start, in the order of their ids. One that the
+    /// topology has no more is among them, and has no [`neighbour_server`](Self::neighbour_server).
     pub fn neighbours(&self) -> impl Iterator<Item = NeighbourId> + use<> {
         (0..u16::try_from(self.neighbours.len()).unwrap_or(u16::MAX)).map(NeighbourId)
     }
 
     /// The neighbour of that name, if there is one.
     pub fn neighbour_named(&self, name: &[u8]) -> Option<NeighbourId> {
-        let server = self.topology.by_name(name)?;
-        let place = self.neighbours.iter().position(|neighbour| neighbour.server == server)?;
+        let same = |neighbour: &Neighbour| neighbour.is_present && neighbour.is_named(name);
+        let place = self.neighbours.iter().position(same)?;
         u16::try_from(place).ok().map(NeighbourId)
     }
 
-    /// Name and address of a neighbour; `None` for an id of another herd.
+    /// Name and addresses of a neighbour; `None` when the topology has it no more, or never had it.
     pub fn neighbour_server(&self, id: NeighbourId) -> Option<&ServerEntry> {
-        self.topology.server(self.neighbours.get(id.index())?.server)
+        let neighbour = self.neighbours.get(id.index())?;
+        neighbour.is_present.then_some(&neighbour.entry)
     }
 }
 

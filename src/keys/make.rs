@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::authority::{Authority, name_fault};
-use super::files::{PUBLIC, SECRET, make_private_folder, read, write_whole};
+use super::files::{PUBLIC, SECRET, make_private_folder, read, refuse_shared_key, write_whole};
 use super::{
     AUTHORITY, AUTHORITY_DAYS, AUTHORITY_KEY, CERTIFICATE, CLOCKS_APART_SECONDS, KEY,
     SECONDS_PER_DAY, ServerKeys, WARN_BEFORE_SECONDS, date,
@@ -171,7 +171,7 @@ impl<'a> Signer<'a> {
                 new_key: false,
             });
         }
-        let key = read(&key_file)?;
+        let key = read_key(&key_file)?;
         let new_key = key.is_none();
         let authority = match key {
             Some(key) => {
@@ -202,7 +202,7 @@ impl<'a> Signer<'a> {
         if self.authority.is_some() {
             return Ok(());
         }
-        let Some(key) = read(&self.key_file)? else {
+        let Some(key) = read_key(&self.key_file)? else {
             return Err(format!(
                 "there are certificates to sign, and the authority's key is not at {shown}; say \
                  with --authority-key FILE where it is kept. If it is lost, make a new authority \
@@ -241,6 +241,12 @@ impl<'a> Signer<'a> {
         write_whole(&folder.join(KEY), &made.key, SECRET)?;
         write_whole(&folder.join(CERTIFICATE), &made.certificate, PUBLIC)
     }
+}
+
+/// The authority's key as text, `None` when there is no such file.
+fn read_key(path: &Path) -> Result<Option<String>, String> {
+    refuse_shared_key(path)?;
+    read(path)
 }
 
 fn validity_of(pem: &str, file: &Path) -> Result<Validity, String> {

@@ -26,6 +26,7 @@ use crate::reactor::Credentials;
 use crate::wire::certificate::{Validity, validity};
 use crate::wire::time::{NANOS_PER_SECOND, Nanos, write_utc};
 
+pub use files::refuse_shared_key;
 pub use make::{Outcome, Renew, Row, Wanted, make};
 
 /// So long before the end of a certificate its server warns in its log, each day.
@@ -75,6 +76,7 @@ impl ServerKeys {
             })
         };
         let (authority, certificate, key) = (read(AUTHORITY)?, read(CERTIFICATE)?, read(KEY)?);
+        refuse_shared_key(&folder.join(KEY))?;
         let credentials = Credentials::from_pem(&authority, &certificate, &key)
             .map_err(|e| format!("the keys in {shown} are not right: {e}"))?;
         if !credentials.is_for(name) {

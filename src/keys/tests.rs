@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::authority::{Authority, name_fault};
+use super::files::{SECRET, write_whole};
 use super::*;
 
 const HERD: [&str; 3] = ["Alford", "Ball", "Hamilton"];
@@ -176,7 +177,7 @@ fn the_authoritys_key_can_be_kept_elsewhere() {
     let before = folder.files();
     let error = make(&HERD, None).unwrap_err();
     assert!(error.contains("keys/authority-key.pem; say with --authority-key FILE"), "{error}");
-    fs::write(&other, Authority::generate().unwrap().key()).unwrap();
+    write_whole(&other, &Authority::generate().unwrap().key(), SECRET).unwrap();
     let error = make(&HERD, Some(&other)).unwrap_err();
     assert!(error.contains("other.pem is not the key of"), "{error}");
     fs::remove_file(&other).unwrap();
@@ -198,7 +199,7 @@ fn an_interrupted_run_is_made_whole_by_the_next() {
     fs::remove_dir_all(folder.keys()).unwrap();
     fs::create_dir(folder.keys()).unwrap();
     let key = PathBuf::from("keys/authority-key.pem");
-    fs::write(folder.0.join(&key), &whole[&key]).unwrap();
+    write_whole(&folder.0.join(&key), std::str::from_utf8(&whole[&key]).unwrap(), SECRET).unwrap();
     folder.make(&HERD, Renew::Nobody).unwrap();
     assert_eq!(folder.files()[&key], whole[&key]);
     // A key without its certificate, or the other way round.

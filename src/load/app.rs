@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Plan;
 use super::measurement::Measurement;
+use super::plan::Plan;
 use super::request::{Kind, Requests, Stamp, TIME_BYTES};
 use super::schedule::Schedule;
 use super::summary::{Idle, Summary};

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::app::{Event, Load, Phase};
 use super::caller::{Caller, Idler};
-use super::{process, refused};
+use super::plan::refused;
+use super::process;
 use crate::reactor::{ConnectOptions, Io, Reason, Target};
 
 /// Connections under way at once, so that a listener's backlog is never what is measured.

@@ -8,7 +8,20 @@ use std::net::SocketAddr;
 
 use super::reply::{self, ANSWER_MAX_BYTES, Expected, shown};
 use super::updates::{Event, Stage, Updates};
-use crate::reactor::{Ctx, Protocol, Reason, Token};
+use crate::reactor::{ConnectOptions, Ctx, Io, Protocol, Reason, Token};
+
+/// Begins a load with updates: a connection to each server.
+pub fn start(app: &mut Updates, io: &mut Io<Updates>) {
+    let connect = |address: SocketAddr, protocol: Box<dyn Protocol<Updates>>, io: &mut Io<_>| {
+        let options = ConnectOptions::default();
+        io.connect_tcp(&address.ip().to_string(), address.port(), options, protocol)
+    };
+    let sender = connect(app.plan.address, Box::<Origin>::default(), io);
+    let others = app.plan.to.iter();
+    let observers =
+        others.map(|address| connect(*address, Box::new(Observer::new(*address)), io)).collect();
+    app.begin(sender, observers, io);
+}
 
 /// The connection to the first server, which all updates are told to.
 #[derive(Default)]

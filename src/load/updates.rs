@@ -9,12 +9,11 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::histogram::Histogram;
-use super::observer::{Observer, Origin};
+use super::plan::{Plan, refused};
 use super::process::{self, Cpu};
 use super::request::{Kind, Requests, Stamp};
 use super::spread::Spread;
-use super::{Plan, refused};
-use crate::reactor::{Application, ConnectOptions, Io, Protocol, Reason, Target, Token};
+use crate::reactor::{Application, Io, Reason, Target, Token};
 
 /// Clients that are asked for everywhere in the end.
 pub const SAMPLE_MAX: usize = 100;
@@ -43,7 +42,7 @@ pub(super) enum Stage {
 
 /// The application of this load.
 pub struct Updates {
-    plan: Plan,
+    pub(super) plan: Plan,
     /// Updates to be sent.
     wanted: u64,
     origin: Instant,
@@ -108,16 +107,10 @@ impl Updates {
         }
     }
 
-    /// Makes the connections.
-    pub fn start(&mut self, io: &mut Io<Self>) {
-        let mut connect = |address: std::net::SocketAddr, protocol: Box<dyn Protocol<Self>>| {
-            let options = ConnectOptions::default();
-            io.connect_tcp(&address.ip().to_string(), address.port(), options, protocol)
-        };
-        self.sender = Some(connect(self.plan.address, Box::<Origin>::default()));
-        for address in &self.plan.to {
-            self.observers.push(connect(*address, Box::new(Observer::new(*address))));
-        }
+    /// Takes note of the connections that were begun: to the first server, and to the others.
+    pub(super) fn begin(&mut self, sender: Token, observers: Vec<Token>, io: &mut Io<Self>) {
+        self.sender = Some(sender);
+        self.observers = observers;
         io.call_later(Duration::from_secs(1), Target::Application, Event::Second);
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A listener that cannot accept just now stays marked as ready and is tried again by a delayed call:
 //! its edge has been and gone, and trying at once would spin. Meanwhile those who knock wait in the
-//! kernel's backlog and everybody who is in is served. They wait whoever they are: a neighbour that dials
-//! in at that time, too. Called by the turn.
+//! kernel's backlog and everybody who is in is served. Past a limit a few are let in on probation, see
+//! `probation.rs`. Called by the turn.
 
 use std::io::{self, ErrorKind};
 
@@ -13,10 +13,11 @@ use super::addresses::Admission;
 use super::connection::{Connection, Layer, Phase};
 use super::limits::ACCEPT_RETRY;
 use super::options::tune_accepted;
+use super::probation::{Lack, Room, Standing};
 use super::slots::{Due, Kind, Socket, find};
 use super::tls::TlsSession;
 use super::transport::Stream;
-use super::{Application, Io, Peer, TlsServer, Token};
+use super::{About, Application, Io, Peer, TlsServer, Token};
 
 /// What a listener's connections speak. Their protocols do not notice, and may ask ([`Io::peer_is`]).
 #[derive(Clone, Default)]
@@ -36,9 +37,14 @@ pub(super) enum ListenerSocket {
     Unix(UnixListener),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(super) struct Listener {
     pub socket: ListenerSocket,
     pub speech: Speech,
+    /// Only for those who prove themselves, see `probation.rs`.
+    pub proof_only: bool,
+    /// It closes as soon as nobody waits any more.
+    pub closing: bool,
     /// A delayed call will try again.
     pub paused: bool,
     /// The log has been told of the present shortage, which is over when nobody waits any more.
@@ -49,7 +55,20 @@ pub(super) struct Listener {
 
 impl Listener {
     pub fn new(socket: ListenerSocket, speech: Speech) -> Self {
-        Self { socket, speech, paused: false, told: false, in_ready: false }
+        Self {
+            socket,
+            speech,
+            proof_only: false,
+            closing: false,
+            paused: false,
+            told: false,
+            in_ready: false,
+        }
+    }
+
+    /// Whether its connections can be on probation: programs on this machine are always welcome.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.socket, ListenerSocket::Tcp(_))
     }
 }
 
@@ -58,6 +77,9 @@ pub(super) struct Arrival {
     stream: Stream,
     pub peer: Peer,
     speech: Speech,
+    listener: Token,
+    /// What it is past; `None`: nothing.
+    lack: Option<Lack>,
 }
 
 /// What one attempt to accept brought.
@@ -75,21 +97,42 @@ impl<A: Application> Io<A> {
         let listener = find_listener(&mut self.sockets, token).filter(|l| !l.paused);
         let Some(listener) = listener else { return Accepted::Nobody };
         // Not so for programs on this machine: whoever looks after a full server must get in.
-        let bounded = matches!(listener.socket, ListenerSocket::Tcp(_));
-        if bounded && self.stats.accepted >= self.limits.connections {
-            self.pause_accepting(token, "the limit of connections is reached");
+        let is_full = self.probation.counted >= self.limits.connections;
+        let mut lack = match (listener.is_tcp(), listener.proof_only) {
+            (false, _) => None,
+            (true, true) => Some(Lack::Proof),
+            (true, false) => is_full.then_some(Lack::Place),
+        };
+        let room = if lack.is_some() { self.room_on_probation(token) } else { Room::Free };
+        if room == Room::None {
+            self.pause_accepting(token, FULL);
             return Accepted::Nobody;
         }
+        let Some(listener) = find_listener(&mut self.sockets, token) else {
+            return Accepted::Nobody;
+        };
         match listener.socket.accept() {
             Ok((stream, peer)) => {
                 let speech = listener.speech.clone();
-                if self.is_too_many(peer) {
-                    return Accepted::Gone;
+                if lack == Some(Lack::Place) && !std::mem::replace(&mut listener.told, true) {
+                    self.warn_of_pause(FULL);
                 }
-                Accepted::Arrival(Arrival { stream, peer, speech })
+                self.make_room(room);
+                if lack.is_none() && self.is_too_many(peer) {
+                    let room = self.room_on_probation(token);
+                    if room == Room::None {
+                        return Accepted::Gone;
+                    }
+                    self.make_room(room);
+                    lack = Some(Lack::PlaceOfItsAddress);
+                }
+                Accepted::Arrival(Arrival { stream, peer, speech, listener: token, lack })
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                listener.told = false;
+                listener.told &= is_full;
+                if listener.closing {
+                    self.sockets.try_remove(token.slot());
+                }
                 Accepted::Nobody
             }
             // The one who knocked has gone again, or a signal came in between: the next one.
@@ -111,10 +154,11 @@ impl<A: Application> Io<A> {
         let max = self.limits.connections_per_address.unwrap_or(usize::MAX);
         let admission = self.addresses.enter(peer, max);
         if let (Admission::TooMany { tell: true }, Some(ip)) = (admission, peer.ip()) {
-            log::warn!(
-                "{ip} has {max} connections, as many as one address may; more are closed at once, and this \
-                 is not told again before it has few"
+            let words = format_args!(
+                "{ip} has {max} connections, as many as one address may; more are closed, and this is not \
+                 logged again before it has few"
             );
+            self.warn("too many of an address", About::Address(ip), 0, words);
         }
         admission != Admission::Welcome
     }
@@ -122,16 +166,17 @@ impl<A: Application> Io<A> {
     /// Gives an accepted socket its place in the slab and its registration. The error says what is in
     /// the way; then the socket is closed.
     pub(super) fn admit(&mut self, arrival: Arrival) -> Result<Token, String> {
-        let peer = arrival.peer;
+        let Arrival { peer, listener, lack, .. } = arrival;
         let begun = self.begin(arrival);
-        if begun.is_err() {
+        if begun.is_err() && lack.is_none() {
             self.addresses.leave(peer);
         }
         let mut connection = begun?;
         let phase = connection.phase;
-        connection.accepted = true;
-        self.stats.accepted += 1;
+        let standing = lack.map_or(Standing::Counted, |_| Standing::OnProbation);
+        connection.standing = Some(standing);
         let token = self.keep(Kind::Connection(connection));
+        self.take_place(token, listener, lack);
         if phase == Phase::Handshaking {
             self.limit_phase(token, self.limits.handshake_timeout);
         }
@@ -142,7 +187,7 @@ impl<A: Application> Io<A> {
     }
 
     fn begin(&self, arrival: Arrival) -> Result<Connection, String> {
-        let Arrival { mut stream, peer, speech } = arrival;
+        let Arrival { mut stream, peer, speech, .. } = arrival;
         if let Stream::Tcp(tcp) = &stream {
             tune_accepted(tcp, self.limits.keepalive);
         }
@@ -166,9 +211,11 @@ impl<A: Application> Io<A> {
     pub(super) fn turn_away(&mut self, token: Token) {
         self.stop_watching(token);
         if let Some(connection) = find(&mut self.sockets, token) {
-            self.addresses.leave(connection.peer.get());
+            let (standing, peer) = (connection.standing, connection.peer.get());
             self.sockets.remove(token.slot());
-            self.stats.accepted -= 1;
+            if let Some(standing) = standing {
+                self.free_place(token, standing, peer);
+            }
         }
     }
 
@@ -176,10 +223,15 @@ impl<A: Application> Io<A> {
         if let Some(listener) = find_listener(&mut self.sockets, token) {
             listener.paused = true;
             if !std::mem::replace(&mut listener.told, true) {
-                log::warn!("accepting pauses: {why}; those who are connected are served");
+                self.warn_of_pause(why);
             }
             self.timers.add(self.now + ACCEPT_RETRY, Due::AcceptAgain(token));
         }
+    }
+
+    fn warn_of_pause(&mut self, why: &str) {
+        let words = format_args!("accepting pauses: {why}; those who are connected are served");
+        self.warn("accepting pauses", About::Everybody, 0, words);
     }
 
     pub(super) fn resume_accepting(&mut self, token: Token) {
@@ -198,6 +250,9 @@ impl<A: Application> Io<A> {
         }
     }
 }
+
+/// Why accepting pauses that has no error.
+const FULL: &str = "the limit of connections is reached";
 
 impl ListenerSocket {
     fn accept(&self) -> io::Result<(Stream, Peer)> {

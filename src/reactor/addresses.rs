@@ -11,14 +11,17 @@ use super::Peer;
 
 /// Whose connections are counted together: an IPv4 address, or the first 64 bits of an IPv6 address. The
 /// other 64 are the subscriber's own (RFC 4291, section 2.5.4), who has as many of them as he likes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Network {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Network {
+    /// An IPv4 address, also one that came over IPv6.
     V4([u8; 4]),
+    /// The first half of an IPv6 address.
     V6([u8; 8]),
 }
 
 impl Network {
-    fn of(peer: Peer) -> Option<Self> {
+    /// The network of a peer; `None` for programs on this machine, which have no address.
+    pub fn of(peer: Peer) -> Option<Self> {
         match peer.ip()? {
             IpAddr::V4(address) => Some(Self::V4(address.octets())),
             IpAddr::V6(address) => address.octets().first_chunk().copied().map(Self::V6),

@@ -4,6 +4,7 @@
 //! When it has returned, and never before, the handlers that it gave birth to move in. Called by the
 //! steps of a turn.
 
+use super::accept::find_listener;
 use super::connection::Phase;
 use super::slots::{Birth, Handler, Target};
 use super::turn::Reactor;
@@ -69,7 +70,12 @@ impl<A: Application> Reactor<A> {
     pub(super) fn move_in(&mut self, token: Token, handler: Handler<A>) {
         let protocol = match handler {
             Handler::Protocol(protocol) => protocol,
-            Handler::Factory(factory) => return self.factories.push((token, factory)),
+            Handler::Factory(factory) => {
+                // Those of listeners that are closed go when another comes: there are few of them.
+                let sockets = &mut self.io.sockets;
+                self.factories.retain(|(of, _)| find_listener(sockets, *of).is_some());
+                return self.factories.push((token, factory));
+            }
         };
         if self.handlers.len() <= token.slot() {
             self.handlers.resize_with(token.slot() + 1, || None);

@@ -1,18 +1,25 @@
-//! Making a connection: look the name up, try each address in turn, shake hands.
+//! Making a connection: look the name up, try its addresses, shake hands.
 //!
-//! One token stands for the whole undertaking, and a failure at any step arrives in one way, as
-//! `connection_lost`, in a later step of the loop: also when it was clear at once. Called by handlers
-//! ([`Io::connect_tcp`]) and by the turn, which reports what the kernel and the helper thread say.
+//! One token stands for the whole dial, and a failure at any step arrives in one way, as `connection_lost`, in
+//! a later step of the loop: also when it was clear at once. Several attempts may be in flight for one dial
+//! (`attempts.rs` says which and when). Each has a slot and a token of its own, so that no late news of one is
+//! taken for news of another; the socket of the first that connects moves to the dial, the others are closed.
+//! Called by handlers ([`Io::connect_tcp`]) and by the turn, which reports what the kernel and the look-ups'
+//! threads say.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpStream;
+use slab::Slab;
 
+use super::attempts::{Attempts, Step};
 use super::connection::{Connection, Layer, Phase};
+use super::look_up::{Answer, LookUp};
 use super::options::tune_made;
-use super::slots::{Birth, Handler, Kind, find};
+use super::slots::{Birth, Handler, Kind, Socket, find};
 use super::tls::TlsSession;
 use super::transport::Stream;
 use super::{Application, Io, Peer, Protocol, Reason, TlsClient, Token};
@@ -24,9 +31,11 @@ pub struct ConnectOptions {
     pub tls: Option<TlsClient>,
     /// The name that the peer's certificate must have, where that is not the host's.
     pub tls_name: Option<String>,
-    /// For the name's addresses to come back from the helper thread.
+    /// For the name's addresses to come back from the look-up's thread. Addresses that are remembered from an
+    /// earlier look-up are tried meanwhile.
     pub lookup_timeout: Duration,
-    /// For each address.
+    /// For each address. The next one begins beside it after
+    /// [`ATTEMPT_DELAY`](super::limits::ATTEMPT_DELAY).
     pub connect_timeout: Duration,
     /// For TLS.
     pub handshake_timeout: Duration,
@@ -49,10 +58,19 @@ pub(super) struct Dial {
     host: String,
     port: u16,
     options: ConnectOptions,
-    /// Addresses not tried yet, last first.
-    untried: Vec<SocketAddr>,
-    /// What the tried ones said.
-    failures: Vec<(SocketAddr, String)>,
+    pub(super) attempts: Attempts,
+}
+
+/// One address that a dial is connecting to: a slot of its own, without a protocol.
+pub(super) struct Attempt {
+    dial: Token,
+    address: SocketAddr,
+    pub(super) stream: Stream,
+    /// What the kernel has told of it, for the connection that it may become.
+    readable: bool,
+    announced: bool,
+    /// Stands in the queue of sockets to read.
+    in_ready: bool,
 }
 
 impl<A: Application> Io<A> {
@@ -66,127 +84,217 @@ impl<A: Application> Io<A> {
         protocol: Box<dyn Protocol<A>>,
     ) -> Token {
         let mut connection = Connection::new(None, Peer::Unknown, Phase::LookingUp);
-        let lookup_timeout = options.lookup_timeout;
         let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
-        connection.layer = Layer::Dial(Box::new(Dial {
-            host: host.to_owned(),
-            port,
-            options,
-            untried: address.into_iter().collect(),
-            failures: Vec::new(),
-        }));
+        let known = address.map_or_else(|| self.look_ups.remembered(host, port), |a| vec![a]);
+        let lookup_timeout = options.lookup_timeout;
+        let attempts = Attempts::new(&known, options.connect_timeout);
+        let dial = Dial { host: host.to_owned(), port, options, attempts };
+        connection.layer = Layer::Dial(Box::new(dial));
         let token = self.keep(Kind::Connection(connection));
         self.births.push_back((token, Handler::Protocol(protocol), Birth::Silent));
         if self.is_stopping() {
             self.fail_dial(token, "this server is stopping");
-        } else if address.is_some() {
-            self.try_next_address(token);
-        } else if self.helper.look_up(host.to_owned(), port, token) {
-            self.limit_phase(token, lookup_timeout);
-        } else {
-            self.fail_dial(token, "too many look-ups wait already");
+            return token;
         }
+        if address.is_none() {
+            self.look_up(token, host, lookup_timeout);
+        }
+        self.carry_on_dialling(token);
         token
     }
 
-    /// The helper thread has answered.
-    pub(super) fn addresses_received(
-        &mut self,
-        token: Token,
-        answer: Result<Vec<SocketAddr>, String>,
-    ) {
-        let Some(connection) = find(&mut self.sockets, token) else { return };
-        if connection.phase != Phase::LookingUp {
-            return;
-        }
-        let Some(dial) = connection.dial() else { return };
-        match answer {
-            Ok(mut addresses) => {
-                addresses.reverse();
-                dial.untried = addresses;
-                self.try_next_address(token);
+    /// Look-ups that have no answer yet, by name: those that run, and those that wait for a free thread.
+    pub fn look_ups(&self) -> Vec<LookUp> {
+        self.look_ups.under_way().collect()
+    }
+
+    fn look_up(&mut self, token: Token, host: &str, timeout: Duration) {
+        let asked = self.look_ups.ask(host, token, self.now);
+        if let Some(dial) = find(&mut self.sockets, token).and_then(Connection::dial) {
+            match asked {
+                Ok(()) => dial.attempts.look_up_begun(self.now, timeout),
+                Err(why) => dial.attempts.look_up_failed(not_looked_up(&why)),
             }
-            Err(why) => self.fail_dial(token, &format!("the name cannot be looked up: {why}")),
+        }
+        self.begin_look_ups();
+    }
+
+    /// Hands waiting look-ups to free threads.
+    fn begin_look_ups(&mut self) {
+        while let Some((thread, host)) = self.look_ups.begin_next(self.now) {
+            let resolver = Arc::clone(&self.resolver);
+            if let Err(refused) = self.threads.look_up(thread, move || resolver(&host)) {
+                self.look_up_answered(thread, &Err(refused.to_string()));
+            }
         }
     }
 
-    /// Goes on to the next address that can at least be begun with, or gives up.
-    fn try_next_address(&mut self, token: Token) {
+    /// A thread has answered: all who wait for that name go on.
+    pub(super) fn look_up_answered(&mut self, thread: usize, answer: &Answer) {
+        let answered = self.look_ups.answered(thread, answer);
+        if let Some((host, askers)) = answered {
+            for token in askers {
+                let Some(connection) = find(&mut self.sockets, token) else { continue };
+                let Some(dial) = connection.dial() else { continue };
+                match answer {
+                    Ok(_) => {
+                        let addresses = self.look_ups.remembered(&host, dial.port);
+                        dial.attempts.look_up_answered(&addresses);
+                    }
+                    Err(why) => dial.attempts.look_up_failed(not_looked_up(why)),
+                }
+                self.carry_on_dialling(token);
+            }
+        }
+        self.begin_look_ups();
+    }
+
+    /// Does what the dial's attempts say is to be done now, and looks at them again when they say.
+    fn carry_on_dialling(&mut self, token: Token) {
         loop {
             let Some(connection) = find(&mut self.sockets, token) else { return };
             let Layer::Dial(dial) = &mut connection.layer else { return };
-            let Some(address) = dial.untried.pop() else {
-                let words = in_words(&dial.failures);
-                return self.fail_dial(token, &words);
-            };
-            let limit = dial.options.connect_timeout;
-            connection.phase = Phase::Connecting;
-            connection.peer = Peer::Tcp(address).into();
-            let begun = TcpStream::connect(address).and_then(|stream| {
-                tune_made(&stream, self.limits.keepalive);
-                let mut stream = Stream::Tcp(stream);
-                stream.register(self.poll.registry(), token.to_mio())?;
-                Ok(stream)
-            });
-            match begun {
-                Ok(stream) => {
-                    // Not writable before the kernel says so: that is how it tells the outcome. And
-                    // what it said of the address before is not true of this one.
-                    (connection.stream, connection.writable) = (Some(stream), false);
-                    (connection.readable, connection.announced) = (false, false);
-                    return self.limit_phase(token, limit);
+            match dial.attempts.step(self.now) {
+                Step::Begin(address) => {
+                    connection.phase = Phase::Connecting;
+                    connection.peer = Peer::Tcp(address).into();
+                    self.begin_attempt(token, address);
                 }
-                Err(e) => dial.failures.push((address, plain(&e))),
+                Step::GiveUp(attempt) => self.close_attempt(attempt),
+                Step::LookUpOver => {
+                    let why = self.look_ups.why_no_answer(&dial.host, self.now);
+                    self.look_ups.leave(&dial.host, token);
+                    dial.attempts.look_up_failed(why);
+                }
+                Step::Over => {
+                    let words = dial.attempts.in_words();
+                    return self.fail_dial(token, &words);
+                }
+                Step::WaitUntil(moment) => return self.limit_phase_until(token, moment),
             }
         }
     }
 
-    /// The present address will not do.
-    fn fail_address(&mut self, token: Token, why: &str) {
-        self.clear_limit(token);
-        let Some(connection) = find(&mut self.sockets, token) else { return };
-        connection.stream = None;
-        let peer = connection.peer.get();
-        if let (Some(dial), Peer::Tcp(address)) = (connection.dial(), peer) {
-            dial.failures.push((address, why.to_owned()));
+    fn begin_attempt(&mut self, dial: Token, address: SocketAddr) {
+        let name = self.next_token().to_mio();
+        let begun = TcpStream::connect(address).and_then(|stream| {
+            tune_made(&stream, self.limits.keepalive);
+            let mut stream = Stream::Tcp(stream);
+            stream.register(self.poll.registry(), name)?;
+            Ok(stream)
+        });
+        let begun = begun.map(|stream| {
+            let (readable, announced, in_ready) = (false, false, false);
+            self.keep(Kind::Attempt(Attempt {
+                dial,
+                address,
+                stream,
+                readable,
+                announced,
+                in_ready,
+            }))
+        });
+        let Some(dial) = find(&mut self.sockets, dial).and_then(Connection::dial) else { return };
+        match begun {
+            Ok(attempt) => dial.attempts.begun(address, attempt, self.now),
+            Err(e) => dial.attempts.refused(address, plain(&e)),
         }
-        self.try_next_address(token);
+    }
+
+    /// Closes an attempt, and gives its slot free: it has no protocol to be told.
+    fn close_attempt(&mut self, attempt: Token) {
+        if find_attempt(&mut self.sockets, attempt).is_some() {
+            self.sockets.try_remove(attempt.slot());
+        }
     }
 
     fn fail_dial(&mut self, token: Token, why: &str) {
-        let dial = find(&mut self.sockets, token).and_then(Connection::take_dial);
-        let Some(dial) = dial else { return };
-        let to = format!("{}:{}", dial.host, dial.port);
+        let Some(dial) = find(&mut self.sockets, token).and_then(Connection::dial) else { return };
+        let to = with_port(&dial.host, dial.port);
         self.end(token, Reason::ConnectFailed { to, why: why.to_owned() });
     }
 
-    /// The kernel has news of a connection under way. A first readiness is not yet success: the
-    /// socket's error has to be asked for, and a peer address shows that it is connected at all (mio's
-    /// documentation of `TcpStream::connect`). Answers whether the connection is made.
-    pub(super) fn check_connecting(&mut self, token: Token) -> bool {
-        let Some(connection) = find(&mut self.sockets, token) else { return false };
-        let Some(Stream::Tcp(stream)) = &connection.stream else { return false };
-        match outcome(stream) {
-            Ok(false) => false,
-            Ok(true) => {
-                connection.writable = true;
-                self.clear_limit(token);
-                self.begin_speaking(token)
-            }
-            Err(e) => {
-                self.fail_address(token, &plain(&e));
-                false
+    /// A connection ends, or is made: nothing goes on that was begun to make it.
+    pub(super) fn stop_dialling(&mut self, token: Token) -> Option<Box<Dial>> {
+        let dial = find(&mut self.sockets, token).and_then(Connection::take_dial)?;
+        for attempt in dial.attempts.in_flight() {
+            self.close_attempt(attempt);
+        }
+        self.look_ups.leave(&dial.host, token);
+        Some(dial)
+    }
+
+    /// The kernel has news of an attempt.
+    pub(super) fn note_attempt(&mut self, token: Token, event: &mio::event::Event) {
+        if let Some(attempt) = find_attempt(&mut self.sockets, token) {
+            attempt.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            attempt.announced |= event.is_read_closed() || event.is_error() || event.is_priority();
+            if !std::mem::replace(&mut attempt.in_ready, true) {
+                self.ready.push_back(token);
             }
         }
+    }
+
+    /// Asks what has become of an attempt. A first readiness is not yet success: the socket's error has to
+    /// be asked for, and a peer address shows that it is connected at all (mio's documentation of
+    /// `TcpStream::connect`). Gives the connection that is made with it.
+    pub(super) fn check_attempt(&mut self, token: Token) -> Option<Token> {
+        let attempt = find_attempt(&mut self.sockets, token)?;
+        attempt.in_ready = false;
+        let dial = attempt.dial;
+        let why = match outcome(&attempt.stream) {
+            Ok(false) => return None,
+            Ok(true) if is_connected_to_itself(&attempt.stream) => {
+                close_with_reset(&attempt.stream);
+                io::Error::new(
+                    ErrorKind::ConnectionRefused,
+                    "connection refused (the socket had connected to itself)",
+                )
+            }
+            Ok(true) => match self.take_over(token) {
+                Ok(()) => return self.begin_speaking(dial).then_some(dial),
+                Err(e) => e,
+            },
+            Err(e) => e,
+        };
+        self.close_attempt(token);
+        let connection = find(&mut self.sockets, dial)?;
+        connection.dial()?.attempts.failed(token, plain(&why));
+        self.carry_on_dialling(dial);
+        None
+    }
+
+    /// The dial goes on with the socket of this attempt, under its own name. What the kernel has told of the
+    /// socket so far holds for the connection; what may come after is told anew when it is registered again.
+    fn take_over(&mut self, token: Token) -> io::Result<()> {
+        let Some(attempt) = find_attempt(&mut self.sockets, token) else { return Ok(()) };
+        let dial = attempt.dial;
+        attempt.stream.register_again(self.poll.registry(), dial.to_mio())?;
+        let Some(Socket { kind: Kind::Attempt(attempt), .. }) =
+            self.sockets.try_remove(token.slot())
+        else {
+            return Ok(());
+        };
+        if let Some(connection) = find(&mut self.sockets, dial) {
+            connection.stream = Some(attempt.stream);
+            connection.peer = Peer::Tcp(attempt.address).into();
+            connection.writable = true;
+            (connection.readable, connection.announced) = (attempt.readable, attempt.announced);
+        }
+        Ok(())
     }
 
     /// Connected: speak, or shake hands first.
     fn begin_speaking(&mut self, token: Token) -> bool {
+        self.clear_limit(token);
+        let Some(dial) = self.stop_dialling(token) else { return false };
         let Some(connection) = find(&mut self.sockets, token) else { return false };
-        let Some(dial) = connection.take_dial() else { return false };
         let name = dial.options.tls_name.as_ref().unwrap_or(&dial.host);
         match dial.options.tls.as_ref().map(|tls| TlsSession::client(tls, name)).transpose() {
-            Ok(None) => connection.phase = Phase::Open,
+            Ok(None) => {
+                connection.phase = Phase::Open;
+                self.note_that_it_worked(token);
+            }
             Ok(Some(session)) => {
                 connection.layer = Layer::Tls(Box::new(session));
                 connection.phase = Phase::Handshaking;
@@ -203,15 +311,31 @@ impl<A: Application> Io<A> {
         dial.options.tls.is_none()
     }
 
+    /// A connection that this side dialled is made, TLS and all: its address is the first to be tried the next
+    /// time.
+    pub(super) fn note_that_it_worked(&mut self, token: Token) {
+        let connection = self.connection(token).filter(|c| c.standing.is_none());
+        if let Some(Peer::Tcp(address)) = connection.map(|c| c.peer.get()) {
+            self.look_ups.worked(address);
+        }
+    }
+
+    /// A connection ends whose TLS handshake never did. Where this side dialled it, its address is the last
+    /// to be tried the next time.
+    pub(super) fn note_that_it_broke(&mut self, token: Token) {
+        let shakes_hands = |c: &&Connection| c.standing.is_none() && c.phase == Phase::Handshaking;
+        let connection = self.connection(token).filter(shakes_hands);
+        if let Some(Peer::Tcp(address)) = connection.map(|c| c.peer.get()) {
+            self.look_ups.broke(address);
+        }
+    }
+
     /// The time limit of a connection's present phase has run out.
     pub(super) fn phase_over(&mut self, token: Token) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
         connection.timer = None;
         match connection.phase {
-            Phase::LookingUp => {
-                self.fail_dial(token, "no answer to the look-up of the name in time");
-            }
-            Phase::Connecting => self.fail_address(token, "no answer in time"),
+            Phase::LookingUp | Phase::Connecting => self.carry_on_dialling(token),
             Phase::Handshaking => {
                 self.end(token, Reason::TimedOut("TLS was not agreed in time"));
             }
@@ -223,7 +347,8 @@ impl<A: Application> Io<A> {
 }
 
 /// `Ok(true)`: connected. `Ok(false)`: still under way.
-fn outcome(stream: &TcpStream) -> io::Result<bool> {
+fn outcome(stream: &Stream) -> io::Result<bool> {
+    let Stream::Tcp(stream) = stream else { return Ok(false) };
     if let Some(e) = stream.take_error()? {
         return Err(e);
     }
@@ -234,15 +359,41 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Where all addresses fail alike, the words are said once; else each address is told.
-fn in_words(failures: &[(SocketAddr, String)]) -> String {
-    match failures {
-        [(_, why), rest @ ..] if rest.iter().all(|(_, other)| other == why) => why.clone(),
-        several => {
-            let told = several.iter().map(|(address, why)| format!("{address}: {why}"));
-            told.collect::<Vec<_>>().join("; ")
-        }
+/// Whether both ends are the same socket. Where nobody listens at a port that the kernel may give to an
+/// outgoing connection, it gives that very port sooner or later, and TCP lets the socket connect to itself
+/// (simultaneous open, RFC 9293, section 3.5). Whoever is to listen there could not.
+fn is_connected_to_itself(stream: &Stream) -> bool {
+    let Stream::Tcp(stream) = stream else { return false };
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+}
+
+/// Has the close of this socket send a reset, so that its port is free at once and not in TIME-WAIT.
+fn close_with_reset(stream: &Stream) {
+    if let Stream::Tcp(stream) = stream {
+        // A failure leaves an ordinary close, which holds the port for a minute.
+        let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
     }
+}
+
+/// A host and a port as an address is written: IPv6 in brackets (RFC 3986, section 3.2.2).
+fn with_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The attempt of that name, if it still is.
+pub(super) fn find_attempt(sockets: &mut Slab<Socket>, token: Token) -> Option<&mut Attempt> {
+    match sockets.get_mut(token.slot()) {
+        Some(Socket { generation, kind: Kind::Attempt(attempt) })
+            if *generation == token.generation() =>
+        {
+            Some(attempt)
+        }
+        _ => None,
+    }
+}
+
+fn not_looked_up(why: &str) -> String {
+    format!("the name cannot be looked up: {why}")
 }
 
 /// The system's words without its number.
@@ -256,13 +407,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_once_where_they_agree_and_each_where_they_differ() {
-        let address = |last| SocketAddr::new([127, 0, 0, last].into(), 9);
-        let refused = |last| (address(last), "connection refused".to_owned());
-        let late = |last| (address(last), "no answer in time".to_owned());
-        assert_eq!(in_words(&[refused(1)]), "connection refused");
-        assert_eq!(in_words(&[refused(1), refused(2)]), "connection refused");
-        let both = "127.0.0.1:9: connection refused; 127.0.0.2:9: no answer in time";
-        assert_eq!(in_words(&[refused(1), late(2)]), both);
+    fn an_address_with_a_port_has_brackets_only_around_ipv6() {
+        for (host, written) in
+            [("::1", "[::1]:9"), ("127.0.0.1", "127.0.0.1:9"), ("kiwi.example", "kiwi.example:9")]
+        {
+            assert_eq!(with_port(host, 9), written);
+        }
     }
 }

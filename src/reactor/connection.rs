@@ -5,6 +5,7 @@
 
 use super::connect::Dial;
 use super::peer::Kept;
+use super::probation::Standing;
 use super::timers::DelayedCall;
 use super::tls::{TLS_HANDSHAKE, TlsServer, TlsSession};
 use super::transport::{Flushed, Output, Received, Spare, Stream, receive};
@@ -14,9 +15,9 @@ use super::{Peer, Reason};
 /// Where a connection is in its life. It only ever moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// The helper thread is asking for the name's addresses.
+    /// A thread is asking for the name's addresses, and none is known yet.
     LookingUp,
-    /// The kernel is connecting to one address.
+    /// The kernel is connecting to one or more addresses, each in an attempt of its own.
     Connecting,
     /// Accepted, and the first byte is to tell whether it speaks TLS.
     Undecided,
@@ -39,8 +40,17 @@ pub(super) struct Heard {
     pub made: bool,
     /// `data_received` with this.
     pub data: Data,
-    /// `read_closed`.
-    pub closed: bool,
+    /// `read_closed` or `read_truncated`.
+    pub end: Option<End>,
+}
+
+/// How the peer's side of a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a FIN, and over TLS with `close_notify` before it.
+    InOrder,
+    /// Over TLS with a FIN alone, which anybody in between can send.
+    Truncated,
 }
 
 /// Where the received bytes lie.
@@ -68,7 +78,7 @@ pub(super) enum Layer {
 /// One connection. Ten thousand idle ones should cost little, so what few of them have is boxed.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub(super) struct Connection {
-    /// `None` while the name is being looked up and between two addresses.
+    /// `None` until one of the dial's attempts has connected.
     pub stream: Option<Stream>,
     pub peer: Kept,
     pub phase: Phase,
@@ -82,8 +92,8 @@ pub(super) struct Connection {
     pub idle: Option<Box<Idle>>,
     /// Replies that are due but not written yet; see `Io::owe`.
     pub owed: u32,
-    /// A listener of ours accepted it, so an orderly stop waits for it.
-    pub accepted: bool,
+    /// Whose room it takes, if a listener of ours accepted it: then an orderly stop waits for it.
+    pub standing: Option<Standing>,
     /// The kernel may have more to read. Kept here because its edge comes only once.
     pub readable: bool,
     /// The kernel may take more output.
@@ -118,7 +128,7 @@ impl Connection {
             timer: None,
             idle: None,
             owed: 0,
-            accepted: false,
+            standing: None,
             readable: false,
             writable: true,
             announced: false,
@@ -178,9 +188,9 @@ impl Connection {
     pub fn wants_reading(&self) -> bool {
         let held_back = self.paused || (self.choked && !self.producer);
         match self.phase {
-            Phase::LookingUp | Phase::Ended => false,
+            Phase::LookingUp | Phase::Connecting | Phase::Ended => false,
             Phase::Undecided | Phase::Open => !held_back,
-            Phase::Connecting | Phase::Handshaking | Phase::Losing | Phase::Lingering => true,
+            Phase::Handshaking | Phase::Losing | Phase::Lingering => true,
         }
     }
 
@@ -214,7 +224,7 @@ impl Connection {
                     (_, Layer::Tls(_)) => {
                         self.hear_records(scratch.get(..length).unwrap_or(&[]), plain)
                     }
-                    (_, _) => Ok(Heard { made, data: Data::Scratch(length), closed: false }),
+                    (_, _) => Ok(Heard { made, data: Data::Scratch(length), end: None }),
                 }
             }
         }
@@ -248,9 +258,10 @@ impl Connection {
             self.phase = Phase::Open;
         }
         // Whatever follows the `close_notify` is not heard, nor is it told again.
-        let closed = closed && !std::mem::replace(&mut self.read_closed, true);
+        let is_end = closed && !std::mem::replace(&mut self.read_closed, true);
+        let end = is_end.then_some(End::InOrder);
         let data = if plain.is_empty() { Data::None } else { Data::Plain };
-        Ok(Heard { made, data, closed })
+        Ok(Heard { made, data, end })
     }
 
     /// The end of the stream, which is an input like any other.
@@ -265,15 +276,15 @@ impl Connection {
         match self.phase {
             // Whoever says nothing speaks no TLS.
             Phase::Undecided => {
-                Ok(Heard { made: self.decide(None)?, closed: true, data: Data::None })
+                Ok(Heard { made: self.decide(None)?, end: Some(End::InOrder), data: Data::None })
             }
             Phase::Handshaking => {
                 Err(Reason::Tls("the peer hung up during the TLS handshake".to_owned()))
             }
-            Phase::Open if self.tls().is_some() => {
-                Err(Reason::Tls("the peer hung up without TLS's close_notify".to_owned()))
+            Phase::Open => {
+                let end = if self.tls().is_some() { End::Truncated } else { End::InOrder };
+                Ok(Heard { end: Some(end), ..Heard::default() })
             }
-            Phase::Open => Ok(Heard { closed: true, ..Heard::default() }),
             _ => Ok(Heard::default()),
         }
     }

@@ -47,18 +47,18 @@ fn enlarge_table(descriptors: usize) {
     }
 }
 
-/// How many connections can be accepted from now on, so that enough descriptors are left for the rest.
-/// `None`: as many as one likes.
-pub(super) fn room_for_connections() -> Option<usize> {
+/// How many descriptors this process may have, and how many are open. `None`: as many as one likes.
+pub(super) fn limit_and_open() -> Option<(usize, usize)> {
     let limit = getrlimit(Resource::Nofile).current?;
-    Some(room(usize::try_from(limit).unwrap_or(usize::MAX), open()))
+    Some((usize::try_from(limit).unwrap_or(usize::MAX), open()))
 }
 
-/// With very few descriptors the reserve is half of what is free, and one connection there is always room
-/// for: a server that nobody can ask is none.
-fn room(limit: usize, open: usize) -> usize {
+/// How many connections can be accepted beside those that are open, so that the reserve is left for the
+/// rest. With very few descriptors the reserve is half of what is free, and there is always room for one
+/// connection: a server that nobody can ask is none.
+pub(super) fn room(limit: usize, open: usize, reserve: usize) -> usize {
     let free = limit.saturating_sub(open);
-    (free - DESCRIPTOR_RESERVE.min(free / 2)).max(1)
+    (free - reserve.min(free / 2)).max(1)
 }
 
 fn open() -> usize {
@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_reserve_is_left_free_and_where_little_is_half_of_it() {
-        assert_eq!(room(1024, 24), 1000 - DESCRIPTOR_RESERVE);
+        let room = |limit, open| room(limit, open, 64);
+        assert_eq!(room(1024, 24), 936);
         assert_eq!(room(64, 24), 20);
         assert_eq!((room(30, 28), room(20, 28), room(0, 0)), (1, 1, 1));
     }

@@ -76,7 +76,8 @@ impl<A: Application> Reactor<A> {
 
     /// Step 7, **sweep**: close, tell `connection_lost`, free the slot. The only place where a
     /// connection with a protocol loses its slot, so that no event of this turn can meet a stranger in it.
-    /// (Listeners that a stop closes and sockets that got no protocol go at once: the generation tells.)
+    /// (Listeners that a stop closes, attempts to connect and sockets that got no protocol go at once: the
+    /// generation tells.)
     pub(super) fn sweep(&mut self) {
         self.pace.begin_step(self.io.ended.len());
         for _ in 0..self.io.ended.len() {
@@ -88,9 +89,9 @@ impl<A: Application> Reactor<A> {
             let Some(connection) = find(&mut self.io.sockets, token) else { continue };
             // Closing takes the descriptor out of the kernel's list too.
             connection.stream = None;
-            if connection.accepted {
-                self.io.addresses.leave(connection.peer.get());
-                self.io.stats.accepted = self.io.stats.accepted.saturating_sub(1);
+            if let Some(standing) = connection.standing {
+                let peer = connection.peer.get();
+                self.io.free_place(token, standing, peer);
             }
             // Births of this very turn may be for this slot.
             self.settle_births();

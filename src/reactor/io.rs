@@ -8,23 +8,26 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Poll, Waker};
 use slab::Slab;
 
-use super::accept::{Listener, ListenerSocket};
+use super::accept::{Listener, ListenerSocket, find_listener};
 use super::addresses::Addresses;
 use super::connection::{Connection, Phase};
-use super::descriptors;
-use super::helper::{Helper, Returned};
 use super::limits::Limits;
+use super::look_up::{Answer, LookUps, ask_the_system};
 use super::options::tune_listener;
+use super::probation::Probation;
 use super::signals::Signals;
 use super::slots::{Birth, Due, Handler, Kind, SIGNALS, Socket, Stopping, Target, WAKER, find};
+use super::threads::{Refused, Threads};
 use super::timers::{DelayedCall, Timers};
 use super::transport::Spare;
+use super::warnings::Warnings;
 use super::{Application, Factory, Peer, Protocol, Reason, Speech, Token};
 
 /// What the loop knows of itself.
@@ -45,6 +48,9 @@ pub struct Stats {
 pub struct ListenOptions {
     /// What accepted connections speak.
     pub speech: Speech,
+    /// Whether it is for those alone who prove themselves in time ([`Io::set_apart`]). Such a listener
+    /// has places on probation of its own, which no crowd at another one takes.
+    pub proof_only: bool,
 }
 
 /// The sockets, delayed calls and queues of one reactor. See the module's head.
@@ -55,13 +61,20 @@ pub struct Io<A: Application> {
     pub(super) now: Instant,
     pub(super) wall: SystemTime,
     pub(super) timers: Timers<Due<A::Event>>,
-    pub(super) helper: Helper<A::Event>,
+    pub(super) threads: Threads<A::Event>,
+    pub(super) look_ups: LookUps,
+    /// What looks a name up. Runs on the threads of the pool.
+    pub(super) resolver: Arc<dyn Fn(&str) -> Answer + Send + Sync>,
     pub(super) signals: Option<Signals>,
     pub(super) stats: Stats,
     pub(super) stopping: Stopping,
     pub(super) limits: Limits,
     /// Who has how many of the accepted connections.
     pub(super) addresses: Addresses,
+    /// What was warned of a moment ago.
+    pub(super) warnings: Warnings,
+    /// Who is past a limit, and whom no limit holds for.
+    pub(super) probation: Probation,
     /// Used output buffers for the next connection that has something to say.
     pub(super) spare: Spare,
 
@@ -70,7 +83,7 @@ pub struct Io<A: Application> {
     pub(super) births: VecDeque<(Token, Handler<A>, Birth)>,
     /// A signal has come.
     pub(super) signalled: bool,
-    /// The helper thread has results.
+    /// Some thread has results.
     pub(super) woken: bool,
     /// Events that handlers sent each other.
     pub(super) posted: VecDeque<(Target, A::Event)>,
@@ -94,7 +107,7 @@ pub struct Io<A: Application> {
 impl<A: Application> Io<A> {
     pub(super) fn new(limits: Limits) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let helper = Helper::new(Waker::new(poll.registry(), WAKER)?);
+        let threads = Threads::new(Waker::new(poll.registry(), WAKER)?);
         Ok(Self {
             poll,
             sockets: Slab::new(),
@@ -102,12 +115,16 @@ impl<A: Application> Io<A> {
             now: Instant::now(),
             wall: SystemTime::now(),
             timers: Timers::default(),
-            helper,
+            threads,
+            look_ups: LookUps::default(),
+            resolver: Arc::new(ask_the_system),
             signals: None,
             stats: Stats::default(),
             stopping: Stopping::No,
+            probation: Probation::new(limits.connections),
             limits,
             addresses: Addresses::default(),
+            warnings: Warnings::new(Instant::now()),
             spare: Spare::default(),
             births: VecDeque::new(),
             signalled: false,
@@ -250,15 +267,18 @@ impl<A: Application> Io<A> {
         self.posted.push_back((target.into(), event));
     }
 
-    /// Runs `job` on the helper thread and delivers what it returns. `false`: too much waits there
-    /// already, and the job is dropped.
-    pub fn defer_to_thread(
+    /// Runs `job` on the worker thread called `thread`, which is begun with its first job and does its jobs in
+    /// order; workers of other names do not wait for it. What `then` makes of the job's result is delivered to
+    /// `target`: also when the job panicked, with the words of its panic. The error says why the job was not
+    /// taken; it has been dropped.
+    pub fn defer_to_thread<R: Send + 'static>(
         &mut self,
+        thread: &'static str,
         target: impl Into<Target>,
-        job: impl FnOnce() -> A::Event + Send + 'static,
-    ) -> bool {
-        let target = target.into();
-        self.helper.defer(Box::new(move || Returned::Event(target, job())))
+        job: impl FnOnce() -> R + Send + 'static,
+        then: impl FnOnce(Result<R, String>) -> A::Event + Send + 'static,
+    ) -> Result<(), Refused> {
+        self.threads.defer(thread, target.into(), job, then)
     }
 
     /// Listens on `address` (port 0: the system chooses one). The error is the system's, or that a stop
@@ -274,8 +294,25 @@ impl<A: Application> Io<A> {
         let token = self.next_token();
         self.poll.registry().register(&mut socket, token.to_mio(), Interest::READABLE)?;
         tune_listener(&socket, self.limits.keepalive);
-        let socket = ListenerSocket::Tcp(socket);
-        Ok(self.keep_listener(Listener::new(socket, options.speech), factory))
+        let mut listener = Listener::new(ListenerSocket::Tcp(socket), options.speech);
+        listener.proof_only = options.proof_only;
+        Ok(self.keep_listener(listener, factory))
+    }
+
+    /// Closes a listener, once those who wait in its backlog are accepted. Their connections stay, as do
+    /// all that it has accepted.
+    pub fn close_listener(&mut self, token: Token) {
+        if let Some(listener) = find_listener(&mut self.sockets, token) {
+            listener.closing = true;
+            self.queue_accept(token);
+        }
+    }
+
+    /// What the connections speak that a listener accepts from now on. Earlier ones do not notice.
+    pub fn set_speech(&mut self, token: Token, speech: Speech) {
+        if let Some(listener) = find_listener(&mut self.sockets, token) {
+            listener.speech = speech;
+        }
     }
 
     /// Listens on a Unix socket at `path`, which must not exist and is not removed afterwards. The error
@@ -299,17 +336,7 @@ impl<A: Application> Io<A> {
         }
     }
 
-    /// Lowers the limit of connections to what the process's limit of descriptors has room for beside a
-    /// [reserve](super::limits::DESCRIPTOR_RESERVE), and answers the limit that holds now. To be called when
-    /// everything that stays open is open.
-    pub fn fit_to_descriptors(&mut self) -> usize {
-        if let Some(room) = descriptors::room_for_connections() {
-            self.limits.connections = self.limits.connections.min(room);
-        }
-        self.limits.connections
-    }
-
-    /// From now on SIGTERM, SIGINT and SIGHUP are told to [`Application::signal_received`], and SIGXFSZ does
+    /// From now on SIGTERM, SIGINT, SIGHUP and SIGUSR1 are told to [`Application::signal_received`], and SIGXFSZ does
     /// not kill: a file that may not grow is an error of its writer. The error is the system's.
     pub fn catch_signals(&mut self) -> io::Result<()> {
         self.signals = Some(Signals::install(self.poll.registry(), SIGNALS)?);

@@ -104,6 +104,20 @@ pub const CONNECTIONS_MAX: usize = 100_000;
 /// than the people behind one address translator need, and far fewer than all.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
 
+/// Connections of one listener that are past a limit and may prove to have room of their own at a time.
+/// Enough that a crowd which knocks a thousand times a second leaves each more than [`PROBATION_LEAST`].
+pub const PROBATION_MAX: usize = 128;
+
+/// How long such a connection may take to prove itself: two round trips with a lost packet.
+pub const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long it stays in any case, when others wait for its place. Whoever speaks first speaks as soon as it
+/// is connected, so its first bytes come with it.
+pub const PROBATION_LEAST: Duration = Duration::from_millis(50);
+
+/// The same for one that is in the middle of a TLS handshake.
+pub const PROBATION_HANDSHAKE: Duration = Duration::from_secs(1);
+
 /// Descriptors that accepted connections leave free, for what keeps the herd together when clients
 /// have all the rest: links that are dialled, the connections to the upstream, a log that is opened anew,
 /// a journal that is rewritten, the control socket, and what a library opens for a moment.
@@ -138,9 +152,31 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried before giving up.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// Jobs handed to the helper thread whose results have not been delivered. Past it a job is refused at
-/// once.
-pub const HELPER_QUEUE_MAX: usize = 1024;
+/// How long after an attempt to connect has begun the next address of the name is tried beside it: the
+/// "Connection Attempt Delay" that RFC 8305, section 5, recommends.
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Attempts that one dial has in flight. Each takes a descriptor, from the same
+/// [reserve](DESCRIPTOR_RESERVE) as the connection that it is for. The next address waits until one is over.
+pub const ATTEMPTS_MAX: usize = 8;
+
+/// Threads for look-ups. A name server that is silent holds each of them for half a minute; one alone
+/// would let a single dead domain hold up all others.
+pub const LOOK_UP_THREADS_MAX: usize = 4;
+
+/// Connections that wait for look-ups. Past it, one more fails at once.
+pub const LOOK_UP_ASKERS_MAX: usize = 1024;
+
+/// Names that are being looked up or whose addresses are remembered. The one that has not been asked for the
+/// longest time makes room.
+pub const LOOK_UP_NAMES_MAX: usize = 256;
+
+/// Addresses of one name of which it is remembered whether they worked; the oldest makes room. A name may
+/// stand for servers at several ports.
+pub const VERDICTS_MAX: usize = 2 * ADDRESSES_MAX;
+
+/// Jobs handed to one thread whose results have not been delivered. Past it a job is refused at once.
+pub const WORKER_QUEUE_MAX: usize = 1024;
 
 /// The longest delay, a hundred years; a longer one is cut to it. An instant cannot be added to without
 /// end, and "never" is a fair thing to ask for.
@@ -164,8 +200,8 @@ pub const SENT_MAX_BYTES: usize = 128 * 1024;
 /// short enough for all seven together to stay far below [`SLOW_TURN`]. A crowd that leaves keeps three of
 /// them busy at a time.
 ///
-/// The rest of a turn is bounded by how much of it there is, not by time: signals, the helper's results (at most
-/// [`HELPER_QUEUE_MAX`]), writing to links, of which a server has few, and what the application does when
+/// The rest of a turn is bounded by how much of it there is, not by time: signals, the threads' results (at most
+/// [`WORKER_QUEUE_MAX`] of each), writing to links, of which a server has few, and what the application does when
 /// a turn begins and ends.
 ///
 /// Each has its own, and not the turn one for all: the first steps would use it up whenever there is much to

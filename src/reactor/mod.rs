@@ -69,6 +69,53 @@
 //!
 //! # One turn of the loop
 //!
+//! ```text
+//!     one turn of the loop                                     who is called
+//!
+//!     ┌───────────┐
+//! ┌──▶│ 1 sleep   │ until the kernel has news, or the next     nobody
+//! │   │           │ delayed call is due; not at all while
+//! │   │           │ a queue has entries
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 2 note    │ read the clock once; turn kernel events    Application::turn_begin
+//! │   │           │ into flags and queue entries
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 3 due     │ run the delayed calls that are due         event_received
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 4 serve   │ signals, results of threads, posted        signal_received, event_received,
+//! │   │           │ events, drained outputs; then accept       resume_producing, build_protocol,
+//! │   │           │ and read, each within its budget           connection_made, data_received,
+//! │   │           │                                            read_closed
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 5 turn end│ the application hands on what the turn     Application::turn_end
+//! │   │           │ has changed, once
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! │   │ 6 flush   │ one write for each connection that has     nobody
+//! │   │           │ output, urgent ones first
+//! │   └─────┬─────┘
+//! │   ┌─────▼─────┐
+//! └───│ 7 sweep   │ close what has ended, free its slot        connection_lost
+//!     └───────────┘
+//!
+//! one connection's phases: it only moves to the right
+//!
+//! connect_tcp ─▶ LookingUp ─▶ Connecting ┬─▶ Handshaking ─┬─▶ Open ─▶ Losing ─▶ Lingering ─▶ Ended
+//! accepted ────▶ Undecided ──────────────┤                │
+//!                                        └── plain text ──┘
+//!
+//! LookingUp    a thread looks the name up         Open       the protocol is called
+//! Connecting   the kernel tries its addresses     Losing     output leaves, input is dropped
+//! Undecided    the first byte will say: TLS?      Lingering  our FIN is sent, the peer's awaited
+//! Handshaking  TLS is being agreed                Ended      in the sweep's queue
+//!
+//! An error, an abort or a time limit leads from any phase to Ended.
+//! ```
+//!
 //! [`Reactor::run`] is [`Reactor::sleep`] and [`Reactor::advance`], again and again. Follow the line
 //! `hello, loop` through the server's side of one turn:
 //!
@@ -129,7 +176,7 @@
 //! | `pauseProducing`, `resumeProducing` | [`Io::pause_producing`], [`Io::resume_producing`] |
 //! | `registerProducer` | [`Io::register_producer`] |
 //! | `TLSMemoryBIOProtocol` | a layer of the transport (`tls.rs`) |
-//! | `deferToThread` | [`Io::defer_to_thread`]: one helper thread, results come back as events |
+//! | `deferToThread` | [`Io::defer_to_thread`]: worker threads by name, results come back as events |
 //! | `Deferred` | an event to whoever asked ([`Io::post`]), dropped when the asker is gone |
 //! | `addSystemEventTrigger` | [`Application::signal_received`], [`Io::stop`] |
 //!
@@ -139,48 +186,59 @@
 //! (what a handler may ask for), `slots.rs` and `queues.rs` (where it is written down), `calling.rs` (how a
 //! handler is called), `connection.rs` and `transport.rs` (one connection), `limits.rs`, `pace.rs` and `watch.rs`
 //! (what is bounded, and what becomes of those who are past it), then as you like: `accept.rs`, `addresses.rs`,
-//! `connect.rs`, `descriptors.rs`, `length.rs`, `options.rs`, `peer.rs`, `stopping.rs`, `timers.rs`, `helper.rs`, `signals.rs`,
-//! `tls.rs`, `token.rs`.
+//! `connect.rs`, `attempts.rs` and `look_up.rs` (making a connection), `threads.rs`, `descriptors.rs`, `length.rs`,
+//! `options.rs`, `peer.rs`, `probation.rs`, `stopping.rs`, `timers.rs`, `signals.rs`, `tls.rs`, `token.rs`.
 
 mod accept;
 mod addresses;
+mod attempts;
 mod calling;
 mod connect;
 mod connection;
 pub mod descriptors;
 mod flow;
 mod flush;
-mod helper;
 mod io;
 mod length;
 pub mod limits;
+mod look_up;
 pub mod options;
 mod pace;
 mod peer;
+mod probation;
 mod protocol;
 mod queues;
 mod serve;
 mod signals;
 mod slots;
 mod stopping;
+mod threads;
 mod timers;
 mod tls;
 mod token;
 mod transport;
 mod turn;
+mod warnings;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::Speech;
+pub use addresses::Network;
 pub use connect::ConnectOptions;
 pub use io::{Io, ListenOptions, Stats};
 pub use limits::Limits;
+pub use look_up::LookUp;
 pub use peer::Peer;
 pub use protocol::{Application, Ctx, Factory, Protocol, Reason, Signal};
 pub use slots::Target;
+pub use threads::Refused;
 pub use timers::DelayedCall;
 pub use tls::{Credentials, TlsClient, TlsServer, certificates_in_pem};
 pub use token::Token;
 pub use turn::{Now, Reactor};
+pub use warnings::{
+    About, WARNING_ALLOWANCE_BYTES, WARNING_ALLOWANCE_BYTES_PER_SECOND, WARNING_INTERVAL,
+    WARNING_SUBJECTS_MAX,
+};

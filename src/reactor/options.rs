@@ -1,4 +1,4 @@
-//! What sockets are told beside their addresses: no waiting for more, keep-alive, how many may wait.
+//! Options of sockets beside their addresses: no delay, urgent bytes in line, keep-alive, the backlog.
 //!
 //! The standard library has no calls for these. On Linux a listener is told, once, and the sockets that it
 //! accepts inherit it (tcp(7)), so that accepting costs no system call for it; elsewhere each is told.
@@ -46,6 +46,9 @@ fn tune(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
     let socket = socket.as_fd();
     // The turn's end gathers what belongs together; waiting for more would only delay it.
     sockopt::set_tcp_nodelay(socket, true)?;
+    // Otherwise the kernel takes an urgent byte out of the stream. Telnet's Synch is IAC and an urgent DM
+    // (RFC 854): the IAC would be left alone, and swallow the first byte of the next line.
+    sockopt::set_socket_oobinline(socket, true)?;
     let Some(silence) = keepalive else { return Ok(()) };
     // The kernel counts in whole seconds, from one on.
     let seconds = silence.as_secs() + u64::from(silence.subsec_nanos() > 0);
@@ -63,6 +66,18 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn urgent_bytes_are_in_line_whoever_made_the_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        tune_listener(&listener, None);
+        let made = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        tune_made(&made, None);
+        let (accepted, _) = listener.accept().unwrap();
+        tune_accepted(&accepted, None);
+        assert!(sockopt::socket_oobinline(&accepted).unwrap());
+        assert!(sockopt::socket_oobinline(&made).unwrap());
+    }
 
     /// (no waiting, keep-alive, silence and time between in seconds, probes)
     fn told(socket: &TcpStream) -> (bool, bool, u64, u64, u32) {

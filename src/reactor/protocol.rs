@@ -11,7 +11,7 @@ use super::{Io, Peer, Token};
 
 /// The one value that all handlers of a reactor share: Twisted's `self.factory`, with a few callbacks.
 pub trait Application: Sized + 'static {
-    /// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
+    /// What handlers post to each other, what delayed calls deliver, what threads send back.
     type Event: Send + 'static;
 
     /// An event for the application itself has arrived.
@@ -25,10 +25,11 @@ pub trait Application: Sized + 'static {
     /// the turn changed (links, logs, a journal), once, however much it was.
     fn turn_end(&mut self, _io: &mut Io<Self>) {}
 
-    /// SIGTERM, SIGINT or SIGHUP has arrived. By default the first two stop the reactor in order.
+    /// SIGTERM, SIGINT, SIGHUP or SIGUSR1 has arrived. By default the first two stop the reactor in order.
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
-        if signal != Signal::Hangup {
-            io.stop();
+        match signal {
+            Signal::Terminate | Signal::Interrupt => io.stop(),
+            Signal::Hangup | Signal::User1 => {}
         }
     }
 }
@@ -40,8 +41,10 @@ pub enum Signal {
     Terminate,
     /// SIGINT: somebody pressed Ctrl-C.
     Interrupt,
-    /// SIGHUP: by custom, open the log anew.
+    /// SIGHUP: by custom, read the files anew that say how to go on.
     Hangup,
+    /// SIGUSR1: by another custom, the same.
+    User1,
 }
 
 /// What a callback is handed beside its own state.
@@ -71,6 +74,13 @@ pub trait Protocol<A: Application> {
     /// all output and all owed replies are sent.
     fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, A>) {
         cx.io.lose_connection(me);
+    }
+
+    /// Over TLS the peer has sent a bare FIN, without `close_notify`: it has finished sending, or somebody
+    /// in between has cut the stream off. Output still goes out. By default the connection ends at once
+    /// with [`Reason::Tls`]; a protocol that can tell which of its input is whole may answer that part.
+    fn read_truncated(&mut self, me: Token, cx: &mut Ctx<'_, A>) {
+        cx.io.end_truncated(me);
     }
 
     /// An event was posted to this connection, or a delayed call for it has come due.
@@ -109,6 +119,9 @@ pub enum Reason {
     Tls(String),
     /// Some time limit of the reactor ran out; the words say which.
     TimedOut(&'static str),
+    /// There was no room for it, and it has not proven to have room of its own
+    /// ([`Io::is_on_probation`]).
+    NoRoom(&'static str),
     /// It was past one of the bounds that the reactor was given ([`Limits`](super::Limits)); the words say
     /// which.
     Bound(String),
@@ -121,7 +134,7 @@ impl fmt::Display for Reason {
             Self::Aborted => f.write_str("aborted by this server"),
             Self::ConnectFailed { to, why } => write!(f, "cannot connect to {to}: {why}"),
             Self::Broken(why) | Self::Tls(why) | Self::Bound(why) => f.write_str(why),
-            Self::TimedOut(what) => f.write_str(what),
+            Self::TimedOut(what) | Self::NoRoom(what) => f.write_str(what),
         }
     }
 }

@@ -85,8 +85,13 @@ impl<A: Application> Io<A> {
 
     /// Gives the present phase a time limit, in place of the one before.
     pub(super) fn limit_phase(&mut self, token: Token, limit: Duration) {
+        self.limit_phase_until(token, self.after(limit));
+    }
+
+    /// The same, by the moment at which it ends.
+    pub(super) fn limit_phase_until(&mut self, token: Token, moment: Instant) {
         self.clear_limit(token);
-        let call = self.timers.add(self.after(limit), Due::PhaseOver(token));
+        let call = self.timers.add(moment, Due::PhaseOver(token));
         if let Some(connection) = find(&mut self.sockets, token) {
             connection.timer = Some(call);
         }
@@ -102,10 +107,19 @@ impl<A: Application> Io<A> {
     pub(super) fn end(&mut self, token: Token, why: Reason) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
         if connection.phase != Phase::Ended {
-            connection.phase = Phase::Ended;
+            self.note_that_it_broke(token);
+            self.stop_dialling(token);
             self.stop_watching(token);
+            if let Some(connection) = find(&mut self.sockets, token) {
+                connection.phase = Phase::Ended;
+            }
             self.ended.push_back((token, why));
         }
+    }
+
+    /// Ends a TLS connection whose peer sent a bare FIN.
+    pub(super) fn end_truncated(&mut self, token: Token) {
+        self.end(token, Reason::Tls("the peer hung up without TLS's close_notify".to_owned()));
     }
 
     /// Whether the loop has something to do without waiting for the kernel.

@@ -7,17 +7,18 @@
 
 use super::accept::{Accepted, find_listener};
 use super::calling::call_open;
-use super::connection::{Data, Heard, Phase};
-use super::helper::Returned;
+use super::connect::find_attempt;
+use super::connection::{Data, End, Heard, Phase};
 use super::limits::ACCEPT_BUDGET;
 use super::pace::LOOK_AFTER_BYTES;
 use super::signals::Signals;
 use super::slots::{Handler, find};
+use super::threads::Returned;
 use super::turn::Reactor;
-use super::{Application, Ctx, Reason, Token};
+use super::{About, Application, Ctx, Reason, Token};
 
 impl<A: Application> Reactor<A> {
-    /// Step 4, **serve**: what came from signals, the helper thread and other handlers; then accepts and
+    /// Step 4, **serve**: what came from signals, threads and other handlers; then accepts and
     /// reads, links first, each with a budget, and all together too. What one leaves over goes to the
     /// back of the queue; those whose turn did not come stay at its front. Events, links and everybody
     /// else have a time of their own, so that none of the three can take that of the others.
@@ -26,7 +27,7 @@ impl<A: Application> Reactor<A> {
             self.serve_signals();
         }
         if std::mem::take(&mut self.io.woken) {
-            self.serve_helper();
+            self.serve_threads();
         }
         self.serve_events();
         self.begin_reading(self.io.urgent_ready.len());
@@ -90,15 +91,15 @@ impl<A: Application> Reactor<A> {
         }
     }
 
-    fn serve_helper(&mut self) {
+    fn serve_threads(&mut self) {
         // Those that were under way when the step began: their wake-up is used up. A job that is begun
         // from here brings its own.
-        for _ in 0..self.io.helper.under_way() {
-            match self.io.helper.take_result() {
+        for _ in 0..self.io.threads.under_way() {
+            match self.io.threads.take_result() {
                 None => return,
-                Some(Returned::Event(target, event)) => self.deliver(target, event),
-                Some(Returned::Addresses(token, answer)) => {
-                    self.io.addresses_received(token, answer);
+                Some(Returned::Job(_, target, event)) => self.deliver(target, event()),
+                Some(Returned::LookUp(thread, answer)) => {
+                    self.io.look_up_answered(thread, &answer);
                 }
             }
         }
@@ -112,13 +113,16 @@ impl<A: Application> Reactor<A> {
 
     fn serve_source(&mut self, token: Token) {
         match find(&mut self.io.sockets, token) {
-            None => self.serve_listener(token),
+            None => {
+                if find_attempt(&mut self.io.sockets, token).is_some() {
+                    self.serve_attempt(token);
+                } else {
+                    self.serve_listener(token);
+                }
+            }
             Some(connection) => {
                 connection.in_ready = false;
-                match connection.phase {
-                    Phase::Connecting => self.serve_connecting(token),
-                    _ => self.serve_connection(token),
-                }
+                self.serve_connection(token);
             }
         }
     }
@@ -140,7 +144,10 @@ impl<A: Application> Reactor<A> {
             let token = match self.io.admit(arrival) {
                 Ok(token) => token,
                 Err(e) => {
-                    log::warn!("the connection from {peer} cannot be served and is closed: {e}");
+                    let words = format_args!(
+                        "the connection from {peer} cannot be served and is closed: {e}"
+                    );
+                    self.io.warn("cannot be served", About::Everybody, 0, words);
                     continue;
                 }
             };
@@ -160,8 +167,8 @@ impl<A: Application> Reactor<A> {
         self.io.queue_accept(listener);
     }
 
-    fn serve_connecting(&mut self, token: Token) {
-        if self.io.check_connecting(token) {
+    fn serve_attempt(&mut self, attempt: Token) {
+        if let Some(token) = self.io.check_attempt(attempt) {
             self.call_open(token, |protocol, cx| protocol.connection_made(token, cx));
         }
     }
@@ -206,10 +213,11 @@ impl<A: Application> Reactor<A> {
         self.io.queue_read(token);
     }
 
-    /// One reading's news in their order: made, data, closed.
+    /// One reading's news in their order: made, data, end.
     fn tell(&mut self, token: Token, heard: &Heard) {
         if heard.made {
             self.io.clear_limit(token);
+            self.io.note_that_it_worked(token);
             self.call_open(token, |protocol, cx| protocol.connection_made(token, cx));
         }
         let data = match heard.data {
@@ -222,8 +230,14 @@ impl<A: Application> Reactor<A> {
             call_open(handlers, app, io, token, |p, cx| p.data_received(token, data, cx));
         }
         self.settle_births();
-        if heard.closed {
-            self.call_open(token, |protocol, cx| protocol.read_closed(token, cx));
+        match heard.end {
+            Some(End::InOrder) => {
+                self.call_open(token, |protocol, cx| protocol.read_closed(token, cx));
+            }
+            Some(End::Truncated) => {
+                self.call_open(token, |protocol, cx| protocol.read_truncated(token, cx));
+            }
+            None => {}
         }
     }
 }

@@ -11,25 +11,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::{SigId, flag, low_level};
 
 use super::Signal;
 
 pub(super) struct Signals {
     pipe: UnixStream,
-    raised: [(Signal, Arc<AtomicBool>); 3],
+    raised: [(Signal, Arc<AtomicBool>); 4],
     installed: Vec<SigId>,
 }
 
 impl Signals {
-    /// Takes SIGTERM, SIGINT and SIGHUP over for this process, and SIGXFSZ from it, until dropped.
+    /// Takes SIGTERM, SIGINT, SIGHUP and SIGUSR1 over for this process, and SIGXFSZ from it, until dropped.
     pub fn install(registry: &Registry, token: Token) -> io::Result<Self> {
         let (read_end, write_end) = StdUnixStream::pair()?;
         read_end.set_nonblocking(true)?;
         // Not blocking here either: in a flood of signals the pipe is full, and the flags say it all.
         write_end.set_nonblocking(true)?;
-        let raised = [Signal::Terminate, Signal::Interrupt, Signal::Hangup]
+        let raised = [Signal::Terminate, Signal::Interrupt, Signal::Hangup, Signal::User1]
             .map(|signal| (signal, Arc::new(AtomicBool::new(false))));
         let mut installed = Vec::new();
         for (signal, flag) in &raised {
@@ -69,5 +69,6 @@ fn number(signal: Signal) -> i32 {
         Signal::Terminate => SIGTERM,
         Signal::Interrupt => SIGINT,
         Signal::Hangup => SIGHUP,
+        Signal::User1 => SIGUSR1,
     }
 }

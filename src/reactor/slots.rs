@@ -6,6 +6,7 @@
 use slab::Slab;
 
 use super::accept::Listener;
+use super::connect::Attempt;
 use super::connection::Connection;
 use super::{Factory, Protocol, Token};
 
@@ -41,8 +42,12 @@ pub(super) enum Due<E> {
     },
     /// The peer may have been silent for too long.
     LookAtSilence(Token),
+    /// A connection on probation has had its time.
+    ProofOver(Token),
     /// Accepting was paused and may try again.
     AcceptAgain(Token),
+    /// Warnings have waited for a second.
+    LogWarnings,
     /// The orderly stop has taken too long.
     StopNow,
 }
@@ -56,6 +61,8 @@ pub(super) struct Socket {
 pub(super) enum Kind {
     Listener(Listener),
     Connection(Connection),
+    /// One address that a dial is connecting to.
+    Attempt(Attempt),
 }
 
 /// What is born during a callback and moves in when it has returned.

@@ -36,7 +36,7 @@ impl<A: Application> Reactor<A> {
 
     fn lose_where(&mut self, accepted: bool) {
         for token in self.connections() {
-            if find(&mut self.io.sockets, token).is_some_and(|c| c.accepted == accepted) {
+            if find(&mut self.io.sockets, token).is_some_and(|c| c.standing.is_some() == accepted) {
                 self.io.lose_connection(token);
             }
         }

@@ -1,9 +1,12 @@
-//! TLS as a layer of the transport: bytes in, bytes out. Every rustls name stands in this file.
+//! TLS as a layer of the transport: bytes in, bytes out. Every rustls name stands in this file or, where it
+//! is an error's, in [`words`].
 //!
 //! It is a filter inside a connection, not a protocol around another, because anyone may write to any
 //! token and a wrapping protocol could be by-passed. It touches no socket: `connection.rs` hands it what
 //! was read and writes what it has to say. The provider is ring, passed explicitly, so that no
 //! process-wide default decides.
+
+mod words;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use rustls::{
 };
 
 use super::transport::{Output, Spare};
+use words::{CLIENTS, OURS, SERVERS, words};
 
 /// The first byte of whoever opens a TLS connection: the type of a handshake's record.
 pub(super) const TLS_HANDSHAKE: u8 = 22;
@@ -35,7 +39,7 @@ impl TlsServer {
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map(|config| Self(Arc::new(config)))
-            .map_err(|e| format!("this certificate and key cannot be served: {e}"))
+            .map_err(|e| format!("this certificate and key cannot be served: {}", words(&e, OURS)))
     }
 }
 
@@ -123,7 +127,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
-        roots.add(certificate).map_err(|e| format!("not usable as an authority: {e}"))?;
+        let unusable = |e| format!("not usable as an authority: {}", words(&e, "the"));
+        roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
 }
@@ -158,7 +163,7 @@ impl TlsClient {
             .with_safe_default_protocol_versions()
             .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
             .map(|config| Self(Arc::new(config)))
-            .map_err(|e| format!("TLS cannot be set up: {e}"))
+            .map_err(|e| format!("TLS cannot be set up: {}", words(&e, OURS)))
     }
 }
 
@@ -263,48 +268,6 @@ impl TlsSession {
                 return;
             }
         }
-    }
-}
-
-/// Whose certificate an error is about, seen from here.
-const OURS: &str = "our";
-const SERVERS: &str = "the server's";
-const CLIENTS: &str = "the client's";
-
-/// What rustls says, in words for those who did not write it.
-fn words(error: &rustls::Error, whose: &str) -> String {
-    use rustls::AlertDescription as Alert;
-    use rustls::CertificateError as Certificate;
-    use rustls::{Error, InvalidMessage};
-    match error {
-        // A bad signature is what is shown by one that has made itself a new authority of the old name.
-        Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
-            format!("{whose} certificate is not signed by a trusted authority")
-        }
-        Error::InvalidCertificate(
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        ) => format!("{whose} certificate is for another name"),
-        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
-            format!("{whose} certificate has expired")
-        }
-        Error::InvalidCertificate(
-            Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. },
-        ) => format!("{whose} certificate is not for this use"),
-        Error::InconsistentKeys(_) => format!("{whose} certificate is for another key"),
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "TLS: what the peer speaks is no TLS".to_owned()
-        }
-        Error::AlertReceived(Alert::CertificateExpired) => {
-            format!("TLS: {error}: by the peer's clock our certificate has expired")
-        }
-        Error::AlertReceived(
-            Alert::UnknownCA
-            | Alert::DecryptError
-            | Alert::BadCertificate
-            | Alert::CertificateUnknown
-            | Alert::UnsupportedCertificate,
-        ) => format!("TLS: {error}: the peer does not believe our certificate"),
-        other => format!("TLS: {other}"),
     }
 }
 

@@ -58,6 +58,14 @@ pub(super) enum Flushed {
     Failed(io::Error),
 }
 
+fn interest() -> Interest {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    // A telnet that interrupts sends urgent data, which `receive` has to know of.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
+}
+
 /// Bytes on their way out: appended at the end, taken by the kernel at the front. One word as long as
 /// there are none, which is what an idle connection has.
 #[derive(Default)]
@@ -265,13 +273,18 @@ impl Stream {
     /// Registers once, for both directions and for the connection's whole life: readiness is
     /// edge-triggered and kept in flags, so no interest ever changes and no system call is spent on it.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        // A telnet that interrupts sends urgent data, which `receive` has to know of.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let interest = interest | Interest::PRIORITY;
         match self {
-            Self::Tcp(stream) => registry.register(stream, token, interest),
-            Self::Unix(stream) => registry.register(stream, token, interest),
+            Self::Tcp(stream) => registry.register(stream, token, interest()),
+            Self::Unix(stream) => registry.register(stream, token, interest()),
+        }
+    }
+
+    /// Gives the socket another token: an attempt to connect has become its dial's connection. What is
+    /// ready at that time is announced once more.
+    pub fn register_again(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => registry.reregister(stream, token, interest()),
+            Self::Unix(stream) => registry.reregister(stream, token, interest()),
         }
     }
 

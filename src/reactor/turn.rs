@@ -13,7 +13,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Events;
 
-use super::connection::Phase;
 use super::length::{Beginning, Told};
 use super::limits::{EVENTS_PER_TURN, STEP_TIME};
 use super::pace::Pace;
@@ -186,7 +185,9 @@ impl<A: Application> Reactor<A> {
                 Due::PhaseOver(token) => self.io.phase_over(token),
                 Due::LookAtOutput { token, sent } => self.io.look_at_output(token, sent),
                 Due::LookAtSilence(token) => self.io.look_at_silence(token),
+                Due::ProofOver(token) => self.io.proof_over(token),
                 Due::AcceptAgain(token) => self.io.resume_accepting(token),
+                Due::LogWarnings => self.io.log_due_warnings(),
                 Due::StopNow => self.abort_all(),
             }
             self.pace.spend(0);
@@ -197,20 +198,19 @@ impl<A: Application> Reactor<A> {
 /// What one kernel event means for one socket.
 fn note_event<A: Application>(io: &mut Io<A>, token: Token, event: &mio::event::Event) {
     let Some(connection) = find(&mut io.sockets, token) else {
-        // A listener, or a socket that is gone.
+        // A listener, an attempt to connect, or a socket that is gone.
+        io.note_attempt(token, event);
         return io.queue_accept(token);
     };
     connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
     connection.announced |= event.is_read_closed() || event.is_error() || event.is_priority();
-    // The outcome of connecting is to be asked for, and not to be read.
-    let outcome = event.is_writable() && connection.phase == Phase::Connecting;
-    if event.is_writable() && !outcome {
+    if event.is_writable() {
         connection.writable = true;
         if connection.backlog() > 0 {
             io.queue_flush(token);
         }
     }
-    if find(&mut io.sockets, token).is_some_and(|c| c.readable || outcome) {
+    if find(&mut io.sockets, token).is_some_and(|c| c.readable) {
         io.mark_ready(token);
     }
 }

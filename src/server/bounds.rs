@@ -17,7 +17,8 @@ pub struct Bounds {
     /// WHATSATs of one connection that may wait for Places at a time. Beyond it the answer is
     /// `OVER_QUERY_LIMIT` at once.
     pub waiting_max: usize,
-    /// WHATSATs of all connections that may wait for Places at a time; beyond it likewise.
+    /// WHATSATs of all connections that may wait for Places at a time. Beyond it the newest of whoever has
+    /// most waiting is answered so.
     pub waiting_in_all_max: usize,
     /// What all connections together may hold of answers that have come and are not sent, because one
     /// before them is waited for or the peer does not read. With so much held the answer to a WHATSAT is

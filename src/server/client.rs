@@ -12,11 +12,11 @@ use super::journal::Journal;
 use super::link::Heard;
 use super::{Event, Server};
 use crate::reactor::limits::READ_BUDGET_BYTES;
-use crate::reactor::{Ctx, Factory, Peer, Protocol, Reason, Token};
+use crate::reactor::{About, Ctx, Factory, Peer, Protocol, Reason, Token};
 use crate::wire::line::{Input, LINE_MAX_BYTES, LineReceiver};
 use crate::wire::plain::take_report;
 use crate::wire::time::Nanos;
-use talk::{Next, Talk};
+use talk::{LastLine, Next, Talk};
 
 /// How long a line may take from its first byte to its LF. An idle connection may stay for ever.
 pub const LINE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,6 +30,11 @@ const TLS_BEGINS: [u8; 2] = [22, 3];
 
 /// As much of it as is copied into the answer.
 const TLS_SHOWN_BYTES: usize = 2;
+
+/// How a neighbour's first line begins, and how long it is at most, with room for what later versions may
+/// add to it.
+const HELLO: &[u8] = b"HELLO ";
+const HELLO_MAX_BYTES: usize = 512;
 
 /// Makes a [`Client`] for each connection to the server's port.
 pub struct Clients;
@@ -48,6 +53,7 @@ impl Factory<Server> for Clients {
             talk: Talk::default(),
             line_limit_set: false,
             made: false,
+            on_probation: false,
         }))
     }
 }
@@ -61,11 +67,15 @@ struct Client {
     line_limit_set: bool,
     /// It is agreed how it is spoken.
     made: bool,
+    /// There is no room for it, so it is answered nothing before it has proven to be a neighbour's, or
+    /// somebody else has gone.
+    on_probation: bool,
 }
 
 impl Protocol<Server> for Client {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
         self.made = true;
+        self.on_probation = cx.io.is_on_probation(me);
         if cx.app.journal.as_ref().is_some_and(Journal::withholds_replies) {
             cx.io.withhold_output(me);
         }
@@ -77,29 +87,21 @@ impl Protocol<Server> for Client {
             self.talk.cut_off(me, data.get(..TLS_SHOWN_BYTES).unwrap_or(data), why, cx);
             return close(me, cx);
         }
+        if self.on_probation {
+            return self.try_out(me, data, cx);
+        }
         self.answer(me, data, cx);
     }
 
     /// A last line without LF counts; then every reply that is owed goes out, and the connection ends.
     fn read_closed(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
-        if self.talk.has_unanswered() {
-            return self.talk.rare().read_closed = true;
-        }
-        // Links are made of whole lines: whoever hangs up in the middle of a HELLO is not a neighbour that
-        // has come back.
-        self.talk.spoken = true;
-        match self.lines.finish() {
-            Some(Input::Line(line)) => {
-                let now = cx.app.next_stamp(cx.io);
-                cx.app.next_stamp = now + 1;
-                self.talk.line_received(me, line, now, cx);
-            }
-            Some(Input::TooLong(start)) => {
-                self.talk.cut_off(me, start, "too long", cx);
-            }
-            Some(Input::Telnet(_)) | None => {}
-        }
-        close(me, cx);
+        self.input_ended(me, LastLine::Counts, cx);
+    }
+
+    /// Many TLS clients end their input with a bare FIN. Complete lines are whole whoever sent the FIN, so
+    /// their replies go out; an unfinished last line may have been cut off by somebody in between.
+    fn read_truncated(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.input_ended(me, LastLine::IsDropped, cx);
     }
 
     fn event_received(&mut self, me: Token, event: Event, cx: &mut Ctx<'_, Server>) {
@@ -120,21 +122,37 @@ impl Protocol<Server> for Client {
 
     fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         cx.app.clients -= 1;
-        self.talk.drop_replies(cx.app);
+        self.talk.drop_replies(me, cx);
         // One that was never made is told louder: a certificate was not good, or somebody speaks plain
         // text where only TLS is spoken. So is one that was past a bound.
-        let warns = !self.made || matches!(why, Reason::Bound(_));
-        let level = if warns { log::Level::Warn } else { log::Level::Info };
-        log::log!(level, "{} disconnected: {why}", talk::peer(me, cx));
+        let has_room = !matches!(why, Reason::NoRoom(_));
+        let warns = (!self.made && has_room) || matches!(why, Reason::Bound(_));
+        let peer = talk::peer(me, cx);
+        if warns {
+            let words = format_args!("{peer} disconnected: {why}");
+            cx.io.warn("disconnected", About::Connection(me), 0, words);
+        } else {
+            log::info!("{peer} disconnected: {why}");
+        }
     }
 }
 
 impl Client {
     /// Answers as many lines of what was read as a turn allows, all in one write. The rest waits for the
     /// next turn, behind everybody else, and meanwhile nothing more is read.
-    fn answer(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, Server>) {
-        let mut now = cx.app.next_stamp(cx.io);
+    fn answer(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
         let lines_max = cx.app.bounds.lines_per_turn.max(1);
+        self.answer_lines(me, data, lines_max, cx);
+    }
+
+    fn answer_lines(
+        &mut self,
+        me: Token,
+        mut data: &[u8],
+        lines_max: usize,
+        cx: &mut Ctx<'_, Server>,
+    ) {
+        let mut now = cx.app.next_stamp(cx.io);
         let line_max_bytes = self.lines.line_max_bytes();
         cx.app.herd.look_ahead(data, lines_max);
         let mut ended_a_line = false;
@@ -188,15 +206,51 @@ impl Client {
             Next::Link(neighbour) => {
                 talk::send_answers(me, cx);
                 cx.app.clients -= 1;
+                // Neighbours have room of their own, however many strangers there are.
+                cx.io.set_apart(me);
                 cx.io.switch_protocol(me, Box::new(Heard::new(neighbour).with_input(data)));
             }
         }
+    }
+
+    /// There is no room for this connection unless it is a neighbour's, which says HELLO first. Of
+    /// anybody else's the input waits for room, or is refused where waiting does not help.
+    fn try_out(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
+        let begun = &mut self.talk.rare().unanswered;
+        begun.extend_from_slice(data);
+        let line = begun.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let is_whole = line.len() < begun.len();
+        if !is_whole && line.len() <= HELLO_MAX_BYTES && begins_hello(line) {
+            return;
+        }
+        let is_hello = is_whole && line.starts_with(HELLO);
+        if is_hello {
+            let begun = std::mem::take(begun);
+            self.answer_lines(me, &begun, 1, cx);
+            if !cx.io.is_on_probation(me) {
+                return;
+            }
+        }
+        if cx.io.may_wait_for_room(me) {
+            return cx.io.pause_producing(me);
+        }
+        if !is_hello {
+            let begun = std::mem::take(&mut self.talk.rare().unanswered);
+            let line = begun.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            self.talk.refuse(me, line.get(..HELLO_MAX_BYTES).unwrap_or(line), cx);
+        }
+        close(me, cx);
     }
 
     /// Goes on, if there is room for answers: with what is not answered yet, in the next turn, and else with
     /// reading. If there is none, this is called again when there is: by the reactor when the peer has taken
     /// its output, and when a reply has come that others stand behind.
     fn go_on(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        self.on_probation = self.on_probation && cx.io.is_on_probation(me);
+        if self.on_probation {
+            return;
+        }
         self.talk.send_ready(me, cx);
         if self.talk.holds_enough() || !cx.io.may_produce(me) {
             return;
@@ -209,9 +263,39 @@ impl Client {
             return;
         }
         cx.io.resume_producing(me);
-        if self.talk.tidy().is_some_and(|rare| std::mem::take(&mut rare.read_closed)) {
-            self.read_closed(me, cx);
+        if let Some(last_line) = self.talk.tidy().and_then(|rare| rare.ended.take()) {
+            self.input_ended(me, last_line, cx);
         }
+    }
+
+    /// The peer has finished sending. What is not answered yet is answered first.
+    fn input_ended(&mut self, me: Token, last_line: LastLine, cx: &mut Ctx<'_, Server>) {
+        if self.talk.has_unanswered() {
+            self.talk.rare().ended = Some(last_line);
+            return;
+        }
+        // Links are made of whole lines: whoever hangs up in the middle of a HELLO is not a neighbour that
+        // has come back.
+        self.talk.spoken = true;
+        if last_line == LastLine::IsDropped {
+            if self.lines.is_mid_line() {
+                let peer = talk::peer(me, cx);
+                log::info!("{peer} hung up without close_notify: its unfinished line is dropped");
+            }
+            return close(me, cx);
+        }
+        match self.lines.finish() {
+            Some(Input::Line(line)) => {
+                let now = cx.app.next_stamp(cx.io);
+                cx.app.next_stamp = now + 1;
+                self.talk.line_received(me, line, now, cx);
+            }
+            Some(Input::TooLong(start)) => {
+                self.talk.cut_off(me, start, "too long", cx);
+            }
+            Some(Input::Telnet(_)) | None => {}
+        }
+        close(me, cx);
     }
 
     /// The next turn has come for what is not answered yet. There may be no room by now.
@@ -264,6 +348,11 @@ impl Client {
             cx.io.call_later(left, me, Event::LineOver);
         }
     }
+}
+
+/// Whether a line of which this has come may be a neighbour's first.
+fn begins_hello(begun: &[u8]) -> bool {
+    begun.starts_with(HELLO) || HELLO.starts_with(begun)
 }
 
 /// Sends what is answered, and then all that is owed, and ends.

@@ -4,6 +4,8 @@
 //! the start and the longest of them, from waking to falling asleep, in microseconds: for so long everybody
 //! else has waited, also while the system had the processor do something else. What the program made of it
 //! is beside it, the most processor time that a turn used; of one that a single event has brought it is not asked.
+//! `look_ups` lists the names whose look-up has no answer yet, and `journal` has the job that the journal's
+//! thread has not finished, each with the moment since when.
 //! Its file is readable and writable
 //! for its owner only, which is all the protection it has and needs. Called by the reactor.
 
@@ -12,7 +14,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -20,7 +22,7 @@ use super::logging::Text;
 use super::{Server, clock, unix_nanos};
 use crate::herd::store::Store;
 use crate::keys::date;
-use crate::reactor::{Application, Ctx, Factory, Io, Peer, Protocol, Reactor, Token};
+use crate::reactor::{Application, Ctx, Factory, Io, LookUp, Peer, Protocol, Reactor, Token};
 use crate::wire::line::{Input, LineReceiver};
 use crate::wire::time::{Nanos, write_utc};
 
@@ -143,7 +145,8 @@ impl Controlled for Server {
             "upstream": upstream,
             "upstream_connections": upstream_connections,
             "questions": questions,
-            "journal": self.journal.as_ref().map(|journal| journal.status(&self.herd)),
+            "journal": self.journal.as_ref().map(|journal| journal.status(&self.herd, io)),
+            "look_ups": io.look_ups().iter().map(|l| look_up(l, io)).collect::<Vec<_>>(),
             "log_trouble": self.log.trouble(),
             "clock": clock::status(&self.herd),
             "now": utc(unix_nanos(io.wall_clock())),
@@ -162,6 +165,23 @@ fn store_status(store: &Store) -> Value {
         "refused": fullness.turned_away,
         "horizon": store.horizon().map(utc),
     })
+}
+
+/// A look-up without an answer.
+fn look_up(look_up: &LookUp, io: &Io<Server>) -> Value {
+    let mut told = waiting_since(&look_up.host, look_up.since, io);
+    if let Some(told) = told.as_object_mut() {
+        told.insert("running".to_owned(), look_up.is_running.into());
+        told.insert("connections".to_owned(), look_up.connections.into());
+    }
+    told
+}
+
+/// What has not come back yet, and since when: the moment for people, and the time for programs.
+pub(super) fn waiting_since(what: &str, since: Instant, io: &Io<Server>) -> Value {
+    let waited = io.now().saturating_duration_since(since);
+    let wall = io.wall_clock().checked_sub(waited).unwrap_or(io.wall_clock());
+    json!({ "what": what, "since": utc(unix_nanos(wall)), "seconds": waited.as_secs_f64() })
 }
 
 fn microseconds(duration: Duration) -> u64 {

@@ -27,11 +27,22 @@ pub struct Expiry {
 impl Expiry {
     /// Warns if there is something to warn of, and arranges to be called again.
     pub fn look(&mut self, name: &str, io: &mut Io<Server>) {
+        self.warn(name, io);
+        self.looks += 1;
+        io.call_later(LOOK_EVERY, Target::Application, Event::LookAtExpiry);
+    }
+
+    /// Warns if there is something to warn of.
+    pub fn warn(&self, name: &str, io: &Io<Server>) {
         if let Some(words) = self.warning(name, unix_seconds(io.wall_clock())) {
             log::warn!("{words}");
         }
-        self.looks += 1;
-        io.call_later(LOOK_EVERY, Target::Application, Event::LookAtExpiry);
+    }
+
+    /// This certificate takes the place of another one, whose next look is arranged already.
+    #[must_use]
+    pub fn in_place_of(self, before: Option<Self>) -> Self {
+        Self { looks: before.map_or(0, |before| before.looks), ..self }
     }
 
     /// What is to be said at this moment, in seconds since 1970.
@@ -53,7 +64,7 @@ impl Expiry {
         };
         Some(format!(
             "the certificate in {shown} {when}; `herd keys --renew {name} DIR` makes a new one, which {name} \
-             takes at its next start"
+             takes on SIGHUP or at its next start"
         ))
     }
 }

@@ -10,6 +10,7 @@
 mod dialled;
 mod heard;
 mod lines;
+mod moves;
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use super::{Event, Server};
 use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
 use crate::herd::links::{NeighbourId, Pumped};
+use crate::herd::topology::Endpoint;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{DelayedCall, Io, Peer, Target, Token};
 use crate::wire::peer::HelloFields;
@@ -28,11 +30,13 @@ use crate::wire::time::Nanos;
 use dialled::Dialled;
 pub use heard::Heard;
 use lines::log_sent;
+use moves::Moving;
 
 /// The connections to all neighbours.
 pub struct Links {
-    trust: Trust,
-    /// In the order of the herd's neighbours.
+    /// By what neighbours are known. It may change while the server runs.
+    pub trust: Trust,
+    /// In the order of the herd's neighbours, those that it has no more included.
     links: Vec<Link>,
 }
 
@@ -40,6 +44,10 @@ pub struct Links {
 struct Link {
     backoff: Backoff,
     state: State,
+    /// Where the connection of that state goes, or went.
+    endpoint: Option<Endpoint>,
+    /// The attempt at another address, while the connection to the one before is up.
+    moving: Option<Moving>,
     /// The connection that the neighbour dialled, on which its changes arrive.
     heard: Option<Token>,
     /// When something was last read from it.
@@ -70,10 +78,10 @@ enum State {
     /// To be dialled when that call is due.
     Waiting(DelayedCall),
     /// Connecting, or introducing.
-    Dialling,
+    Dialling(Token),
     /// Changes flow.
     Up(Token),
-    /// The server is stopping.
+    /// Not dialled, and not to be: the server is stopping, or the topology has no such link.
     Ended,
 }
 
@@ -91,18 +99,7 @@ pub struct LinkStatus {
 impl Links {
     /// A link to each neighbour, with no connection yet.
     pub fn new(herd: &Herd, trust: Trust) -> Self {
-        let link = |_| Link {
-            backoff: Backoff::default(),
-            state: State::Ended,
-            heard: None,
-            heard_at: Instant::now(),
-            up_since: None,
-            clock_differs: None,
-            warnings: Warnings::default(),
-            catching_up: None,
-            said_bounds: (None, None),
-        };
-        Self { trust, links: herd.neighbours().map(link).collect() }
+        Self { trust, links: herd.neighbours().map(|_| Link::new()).collect() }
     }
 
     /// Whether neighbours prove who they are.
@@ -112,23 +109,21 @@ impl Links {
 
     /// Dials a neighbour now, unless that is done or under way.
     pub fn dial(&mut self, herd: &Herd, id: NeighbourId, io: &mut Io<Server>) {
-        let (Some(link), Some(server)) =
-            (self.links.get_mut(id.index()), herd.neighbour_server(id))
-        else {
+        let (Some(link), Some(to)) = (self.links.get_mut(id.index()), herd.dialled_at(id)) else {
             return;
         };
         match link.state {
-            State::Dialling | State::Up(_) => return,
+            State::Up(_) if link.endpoint.as_ref() != Some(&to) => {
+                return self.dial_new_address(herd, id, &to, io);
+            }
+            State::Dialling(_) | State::Up(_) => return,
             State::Waiting(call) => {
                 io.cancel(call);
             }
             State::Ended => {}
         }
-        link.state = State::Dialling;
-        let options = self.trust.dialling(&server.name);
-        let is_tls = options.tls.is_some();
-        let dialled = Dialled::new(id, server.name.clone(), is_tls, io.now());
-        io.connect_tcp(&server.host, server.port, options, Box::new(dialled));
+        link.state = State::Dialling(connect(&self.trust, herd, id, &to, io));
+        link.endpoint = Some(to);
     }
 
     /// Sends each link what it lacks, as far as its output has room.
@@ -198,12 +193,20 @@ impl Links {
         }
     }
 
+    /// Has room made for the connections of neighbours that are not here, however many strangers are.
+    pub fn expect_missing(&self, herd: &Herd, io: &mut Io<Server>) {
+        let missing = |(link, id): (&Link, NeighbourId)| {
+            link.heard.is_none() && herd.neighbour_server(id).is_some()
+        };
+        io.expect_apart(self.links.iter().zip(herd.neighbours()).any(missing));
+    }
+
     /// What `STATUS` tells of a link.
     pub fn status(&self, herd: &Herd, id: NeighbourId) -> Option<LinkStatus> {
         let link = self.links.get(id.index())?;
         let state = match link.state {
             State::Up(_) => "up",
-            State::Dialling => "dialling",
+            State::Dialling(_) => "dialling",
             State::Waiting(_) | State::Ended => "down",
         };
         let heard_from = link.heard.is_some();
@@ -212,6 +215,22 @@ impl Links {
 }
 
 impl Link {
+    fn new() -> Self {
+        Self {
+            backoff: Backoff::default(),
+            state: State::Ended,
+            endpoint: None,
+            moving: None,
+            heard: None,
+            heard_at: Instant::now(),
+            up_since: None,
+            clock_differs: None,
+            warnings: Warnings::default(),
+            catching_up: None,
+            said_bounds: (None, None),
+        }
+    }
+
     fn note_pumped(&mut self, herd: &Herd, id: NeighbourId, pumped: Pumped) {
         if let Some(sent) = &mut self.catching_up {
             *sent += pumped.records;
@@ -237,7 +256,7 @@ impl Server {
         let warn = |why| (Level::Warn, why);
         // A name that no neighbour has is refused below, in better words.
         if let Some(id) = self.herd.neighbour_named(said) {
-            self.links.trust.admits(id, name(&self.herd, id), me, io).map_err(warn)?;
+            self.links.trust.admits(name(&self.herd, id), me, io).map_err(warn)?;
             self.one_of_that_name(id, me, identity, io)?;
         }
         let outcome = self.herd.hello_received(version, said, identity);
@@ -312,8 +331,23 @@ pub const RIVAL_SILENCE: Duration = Duration::from_secs(4);
 /// once. One that is lost earlier is dialled less and less often.
 pub const STEADY_AFTER: Duration = Duration::from_secs(5);
 
+/// Begins a connection to a neighbour.
+fn connect(
+    trust: &Trust,
+    herd: &Herd,
+    id: NeighbourId,
+    to: &Endpoint,
+    io: &mut Io<Server>,
+) -> Token {
+    let name = name(herd, id);
+    let options = trust.dialling(name);
+    let is_tls = options.tls.is_some();
+    let dialled = Dialled::new(id, name.to_owned(), is_tls, io.now());
+    io.connect_tcp(&to.host, to.port, options, Box::new(dialled))
+}
+
 fn name(herd: &Herd, id: NeighbourId) -> &str {
-    herd.neighbour_server(id).map_or("", |server| &server.name)
+    herd.neighbour_name(id)
 }
 
 #[cfg(test)]

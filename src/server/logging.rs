@@ -13,22 +13,28 @@
 //! `log` and `fern` decide what is a line and where it goes. The two lines that every command costs, what
 //! came and what went, have a door of their own into the same buffer: [`received`] and [`sent`].
 //!
-//! The file has no limit here: whoever keeps it long moves it away and sends SIGHUP, as logrotate does.
+//! The file and the one before it take no more than `--log-max` together, and leave the last of a disk to
+//! the journal ([`file`]). Whoever wants to keep more moves the file away and sends SIGUSR1 or SIGHUP, as
+//! logrotate does.
 
+mod file;
 mod lines;
 mod text;
 mod writer;
 
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::reactor::{Application, Io, Target};
+use crate::reactor::{Application, Io, Signal, Target};
+pub use file::{
+    DISK_RESERVE_BYTES, DISK_RESERVE_PART, LOG_MAX_BYTES, LOG_MAX_LEAST_BYTES, LOG_MODE, Place,
+};
 pub use lines::{LOG_WAITING_MAX_BYTES, received, sent, tells_traffic};
 use lines::{Sink, of_others, with_lines};
 pub use text::{LOGGED_TEXT_MAX_BYTES, Text};
+pub use writer::LOG_LOOK_INTERVAL;
 use writer::{Batch, Trouble, Writer};
 
 /// How long a line may wait for company before it is written.
@@ -56,8 +62,8 @@ pub enum LogEvent {
 pub enum Destination {
     /// Standard error.
     Stderr,
-    /// A file that is appended to, and opened anew on SIGHUP.
-    File(PathBuf),
+    /// A file that is appended to, and opened anew on SIGUSR1 and SIGHUP.
+    File(Place),
 }
 
 /// The loop's end of the log.
@@ -166,8 +172,9 @@ impl Log {
     }
 
     /// Opens the file anew before the next batch, for those who rotate it.
-    pub fn reopen(&mut self) {
-        log::info!("the log is opened anew, as SIGHUP asks");
+    pub fn reopen(&mut self, signal: Signal) {
+        let name = if signal == Signal::User1 { "SIGUSR1" } else { "SIGHUP" };
+        log::info!("the log is opened anew, as {name} asks");
         self.reopen = true;
     }
 

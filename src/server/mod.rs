@@ -4,18 +4,23 @@
 //! [`Server`] is the one value that all handlers of a server share, Twisted's `self.factory`.
 //!
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
-//! (neighbours), [`places`] (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
-//! socket), [`logging`], [`clock`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
+//! (neighbours), [`reload`] and [`doors`] (what changes while it runs), [`listening`], [`places`]
+//! (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
+//! socket), [`logging`], [`clock`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the
+//! same reactor.
 
 pub mod bounds;
 pub mod client;
 pub mod clock;
 pub mod control;
+pub mod doors;
 pub mod expiry;
 pub mod journal;
 pub mod link;
+pub mod listening;
 pub mod logging;
 pub mod places;
+pub mod reload;
 pub mod replies;
 pub mod stand_in;
 pub mod trust;
@@ -35,12 +40,13 @@ use journal::{Journal, JournalEvent};
 use link::Links;
 use logging::{Log, LogEvent};
 use places::{Fetch, Places};
+use reload::Reload;
 use replies::Reply;
 
 /// How often clients whose time is over are looked for.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What handlers post to each other, what delayed calls deliver, what the helper thread sends back.
+/// What handlers post to each other, what delayed calls deliver, what threads send back.
 #[derive(Debug)]
 pub enum Event {
     /// To a client: its turn has come again, for what was read and not answered yet.
@@ -56,6 +62,8 @@ pub enum Event {
     },
     /// To the application: another turn has come, for those who could not be answered in the one before.
     Deliver,
+    /// To the application: questions that wait may be sent now.
+    AssignQuestions,
     /// To the application: dial this neighbour.
     Dial(NeighbourId),
     /// To the application: some link has more to send than one turn allows.
@@ -78,6 +86,8 @@ pub enum Event {
     Journal(JournalEvent),
     /// To the application: some clients may have to be forgotten.
     Forget,
+    /// To the application: the topology and the keys have been read anew.
+    FilesRead(Box<reload::Read>),
 }
 
 impl From<LogEvent> for Event {
@@ -123,6 +133,8 @@ pub struct Server {
     pub next_stamp: Nanos,
     /// That the store was full has been logged.
     pub fullness_is_logged: bool,
+    /// How its files are read anew, and the ports that they have opened.
+    pub reload: Option<Reload>,
 }
 
 impl Application for Server {
@@ -132,7 +144,14 @@ impl Application for Server {
         match event {
             Event::Dial(neighbour) => self.links.dial(&self.herd, neighbour, io),
             Event::QuestionOver(id) => self.places.question_over(id, io),
-            Event::Deliver => self.places.deliver_again(io),
+            Event::Deliver => {
+                self.places.deliver_again(io);
+                self.assign_questions(io);
+            }
+            Event::AssignQuestions => {
+                let has_room = self.has_room_for_answers();
+                self.places.assign_again(has_room, io);
+            }
             Event::Log(event) => self.log.event_received(event),
             Event::LookAtExpiry => self.look_at_expiry(io),
             Event::Journal(event) => {
@@ -141,6 +160,7 @@ impl Application for Server {
                 }
             }
             Event::Forget => self.forget(io),
+            Event::FilesRead(read) => self.files_read(*read, io),
             // The first has done its work by waking the loop; the others are for connections only.
             Event::PumpAgain
             | Event::GoOn
@@ -174,7 +194,11 @@ impl Application for Server {
 
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
         match signal {
-            Signal::Hangup => self.log.reopen(),
+            Signal::User1 => self.log.reopen(signal),
+            Signal::Hangup => {
+                self.log.reopen(signal);
+                self.reload(io);
+            }
             Signal::Terminate | Signal::Interrupt => {
                 log::info!("stopping: {signal:?} received");
                 io.stop();
@@ -184,6 +208,17 @@ impl Application for Server {
 }
 
 impl Server {
+    /// Sends questions that wait to the upstream, as far as they may be sent.
+    pub fn assign_questions(&mut self, io: &mut Io<Self>) {
+        let has_room = self.has_room_for_answers();
+        self.places.assign(has_room, io);
+    }
+
+    /// Whether answers that clients do not take leave room for more.
+    fn has_room_for_answers(&self) -> bool {
+        self.held_bytes < self.bounds.held_in_all_max_bytes
+    }
+
     /// Warns of the end of the certificate when it is near; to be called at the start, and then by itself.
     pub fn look_at_expiry(&mut self, io: &mut Io<Self>) {
         if let Some(expiry) = &mut self.expiry {
@@ -217,6 +252,13 @@ impl Server {
             "the store is full with {clients} clients ({weight} bytes), and {happens} from now on; see \
              --max-clients, --max-memory and --when-full (status counts them)"
         );
+    }
+
+    /// Warns of servers that records name and the topology lacks; to be called when some were taken in.
+    pub fn warn_of_strangers(&mut self) {
+        while let Some(stranger) = self.herd.next_stranger() {
+            log::warn!("{stranger}");
+        }
     }
 
     /// Forgets clients whose time is over, and arranges to be called again. To be called once at the
@@ -260,9 +302,11 @@ pub(crate) fn alone() -> Server {
         tls: TlsClient::web().unwrap(),
         key: None,
         question_timeout: places::QUESTION_TIMEOUT,
+        calls_per_second: 0,
+        cache: Duration::ZERO,
     };
     Server {
-        links: Links::new(&herd, Trust::Addresses(Vec::new())),
+        links: Links::new(&herd, Trust::Addresses(std::collections::BTreeMap::new())),
         herd,
         places: Places::new(places),
         journal: None,
@@ -279,5 +323,6 @@ pub(crate) fn alone() -> Server {
         clock: 0,
         next_stamp: 0,
         fullness_is_logged: false,
+        reload: None,
     }
 }

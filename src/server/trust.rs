@@ -5,18 +5,31 @@
 //! from the neighbour's address, which is worth nothing beyond this machine, so `cli` sees to it that
 //! such links do not leave it. Nothing that is said on a connection counts. Called by `link`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Server;
-use crate::herd::links::NeighbourId;
-use crate::reactor::{ConnectOptions, Io, Peer, TlsClient, Token};
+use super::expiry::Expiry;
+use crate::reactor::{ConnectOptions, Io, Peer, Speech, TlsClient, Token};
+
+/// What follows from a server's keys, or from having none.
+pub struct Believed {
+    /// By what neighbours are known.
+    pub trust: Trust,
+    /// What the port for clients speaks.
+    pub clients: Speech,
+    /// What the port for links speaks, if there is one.
+    pub links: Speech,
+    /// When the certificate ends.
+    pub expiry: Option<Expiry>,
+}
 
 /// By what neighbours are known.
 pub enum Trust {
     /// By certificate. This is how links are dialled.
     Certificates(TlsClient),
-    /// By address: for each neighbour those that it may come from. Links are plain text.
-    Addresses(Vec<Vec<IpAddr>>),
+    /// By address: for each neighbour's name those that it may come from. Links are plain text.
+    Addresses(BTreeMap<String, Vec<IpAddr>>),
 }
 
 impl Trust {
@@ -39,13 +52,7 @@ impl Trust {
     }
 
     /// Whether the connection `peer`, which says that it is this neighbour, is believed; if not, why.
-    pub fn admits(
-        &self,
-        id: NeighbourId,
-        name: &str,
-        peer: Token,
-        io: &Io<Server>,
-    ) -> Result<(), String> {
+    pub fn admits(&self, name: &str, peer: Token, io: &Io<Server>) -> Result<(), String> {
         match self {
             Self::Certificates(_) if io.peer_is(peer, name) => Ok(()),
             Self::Certificates(_) => Err(format!(
@@ -55,7 +62,7 @@ impl Trust {
             Self::Addresses(addresses) => {
                 // Its port is not looked at: that is the system's choice.
                 let from = io.peer(peer).and_then(Peer::ip);
-                let its = addresses.get(id.index()).map_or(&[][..], Vec::as_slice);
+                let its = addresses.get(name).map_or(&[][..], Vec::as_slice);
                 if from.is_some_and(|from| its.contains(&from)) {
                     Ok(())
                 } else {

@@ -87,6 +87,14 @@ pub fn cut_list<'a>(body: &'a [u8], list: &str, bound: usize) -> Result<[&'a [u8
     }
 }
 
+/// The text of a member of a body's top-level object: its last value, where the name occurs twice. `None`: the
+/// body has no such member, or is no JSON object.
+pub fn member<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
+    let text = str::from_utf8(body).ok()?;
+    let object: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    object.get(name).map(|value| value.get())
+}
+
 /// Where `part`, which was parsed out of `text` without a copy, stands in it.
 fn span(text: &str, part: &RawValue) -> Range<usize> {
     let part = part.get();
@@ -215,6 +223,17 @@ mod tests {
             assert_eq!(cut(body, "results", 1).unwrap_err().to_string(), words, "{body}");
         }
         assert_eq!(cut_list(b"{\"results\":[\"\xff\"]}", "results", 1), Err(JsonError::NotUtf8));
+    }
+
+    #[test]
+    fn a_member_is_its_own_text() {
+        let of = |body: &'static str, name| member(body.as_bytes(), name);
+        assert_eq!(of(GOOGLE, "status"), Some("\"OK\""));
+        assert_eq!(of("{\"a\": [1, {\"b\":2}] ,\"a\" : 4.50}", "a"), Some("4.50"));
+        for (body, name) in [(GOOGLE, "name"), ("[1]", "0"), ("{\"a\":1", "a"), ("", "a")] {
+            assert_eq!(of(body, name), None, "{body}");
+        }
+        assert_eq!(member(b"{\"a\":\"\xff\"}", "a"), None);
     }
 
     #[test]

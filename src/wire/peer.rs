@@ -93,8 +93,14 @@ impl AtLine<'_> {
 
 /// Whether a line, from anybody, begins with a word of links: what a client's line is looked at for.
 pub fn has_peer_word(line: &[u8]) -> bool {
-    let word = line.split(|byte| is_white_space(*byte)).find(|word| !word.is_empty());
-    matches!(word, Some(b"AT" | b"MARK" | b"HERE" | b"HELLO" | b"RESUME"))
+    peer_word(line).is_some()
+}
+
+/// The word of links that a line, from anybody, begins with.
+pub fn peer_word(line: &[u8]) -> Option<&'static str> {
+    const WORDS: [&str; 5] = ["AT", "MARK", "HERE", "HELLO", "RESUME"];
+    let word = line.split(|byte| is_white_space(*byte)).find(|word| !word.is_empty())?;
+    WORDS.into_iter().find(|known| known.as_bytes() == word)
 }
 
 /// The texts of an AT line, not read yet: a line that came before need not be.

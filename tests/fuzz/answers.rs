@@ -28,6 +28,11 @@ pub const TARGET: Target = Target {
         b"Transfer-Encoding: chunked\r\n",
         b"Content-Encoding: identity\r\n",
         b"Content-Encoding: gzip\r\n",
+        b"Content-Encoding: \r\n",
+        b"Content-Encoding: utf-8\r\n",
+        b"Content-Length:\r\n 5\r\n",
+        b"\r\n ",
+        b"\n\t",
         b"Connection: keep-alive, close\r\n",
         b"Location: https://user:KEY@host/?key=KEY\r\n",
         b"\r\n",
@@ -192,8 +197,10 @@ fn body(
     if chunked && length.is_some() {
         return None;
     }
-    let mut codings = head.values("content-encoding").into_iter();
-    if status == 200 && codings.any(|coding| !coding.eq_ignore_ascii_case("identity")) {
+    let codings = head.values("content-encoding").join(",");
+    let mut codings = codings.split(',').map(|coding| coding.trim_matches([' ', '\t']));
+    let changes = |coding: &str| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity");
+    if status == 200 && codings.any(changes) {
         return None;
     }
     match length {

@@ -42,8 +42,8 @@ impl Head {
             line.strip_suffix('\r').unwrap_or(line).to_owned()
         });
         let first = lines.next().unwrap_or_default();
-        let lines: Vec<String> = lines.collect();
-        let few = lines.len() <= HEADERS_MAX;
+        let (lines, folded) = unfold(lines);
+        let few = lines.len() <= HEADERS_MAX && !folded;
         let plain =
             ended_well && few && is_plain(&first) && lines.iter().all(|l| is_plain_field(l));
         let fields = lines.iter().filter_map(|line| line.split_once(':'));
@@ -71,6 +71,21 @@ impl Head {
     }
 }
 
+/// Lines that begin with white space belong to the one before (RFC 9112, section 5.2), and whether there were any.
+fn unfold(lines: impl Iterator<Item = String>) -> (Vec<String>, bool) {
+    let (mut unfolded, mut folded) = (Vec::<String>::new(), false);
+    for line in lines {
+        match unfolded.last_mut().filter(|_| line.starts_with([' ', '\t'])) {
+            Some(before) => {
+                *before += &line;
+                folded = true;
+            }
+            None => unfolded.push(line),
+        }
+    }
+    (unfolded, folded)
+}
+
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
@@ -95,6 +110,8 @@ mod tests {
         );
         assert!(head.plain && head.length() == Ok(None));
         assert!(Head::read(b"GET / HTTP/1.1\r\nHost: x\r\n", 0).is_none());
+        let (head, _) = Head::read(b"a\r\nX: y\r\nLength:\r\n 5\r\n\tz\r\n\r\n", 0).unwrap();
+        assert!(!head.plain && head.values("length") == ["5\tz"]);
         let (head, _) = Head::read(b"a\nContent-Length:+5\n\n", 0).unwrap();
         assert!(!head.plain && head.length() == Err(()));
     }

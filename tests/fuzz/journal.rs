@@ -72,7 +72,8 @@ fn check(input: &[u8]) -> String {
         }
         if reads.len() == 1 {
             // A byte that is held shows in at most five bytes of this text, the herd's in it too.
-            let known: usize = expected.records.values().map(|line| 10 * line.len() + 1000).sum();
+            // The name of a server that the topology lacks is held twice beside its record.
+            let known: usize = expected.records.values().map(|line| 10 * line.len() + 2000).sum();
             let held_bytes = format!("{replay:?}").len().saturating_sub(empty_bytes);
             assert!(held_bytes < 5 * JOURNAL_LINE_MAX_BYTES + known + 5000, "holds {held_bytes}");
         }
@@ -193,7 +194,9 @@ fn slow(file: &[u8]) -> Found {
 
 /// The text of a line of the file that has its check sum and is not too long.
 fn unsealed(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(b"\n").filter(|line| line.len() < JOURNAL_LINE_MAX_BYTES)?;
+    let line = line.strip_suffix(b"\n")?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = Some(line).filter(|line| line.len() < JOURNAL_LINE_MAX_BYTES)?;
     let text = line.get(..line.len().checked_sub(10)?)?;
     (line[text.len()..] == *format!(" #{:08x}", crc32(text)).as_bytes()).then_some(text)
 }
@@ -201,10 +204,7 @@ fn unsealed(line: &[u8]) -> Option<&[u8]> {
 /// Takes in a record; `None` when it is none.
 fn record(found: &mut Found, text: &[u8]) -> Option<()> {
     let at = parse_at(text)?;
-    if ![&b"Alford"[..], b"Ball", b"Welsh"].contains(&at.server) {
-        found.replayed.dropped += 1;
-        return Some(());
-    }
+    slow::server_name(at.server).then_some(())?;
     found.replayed.records += 1;
     // Time, then the earlier server time, then the lesser server and line: written as one key.
     let key = |line: &[u8]| {

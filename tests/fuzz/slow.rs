@@ -22,6 +22,13 @@ pub fn fields(line: &[u8]) -> Vec<&[u8]> {
     fields
 }
 
+/// Whether a server may have this name, in whatever topology.
+pub fn server_name(name: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(name) else { return false };
+    let is_inside = |c: char| matches!(c, '0'..='9' | 'a'..='z' | 'A'..='Z' | '-' | '_');
+    (1..64).contains(&text.len()) && text.chars().all(is_inside) && !text.starts_with(['-', '_'])
+}
+
 /// A number without a sign: its digits before the point and after it. Each side that is there has one.
 fn decimal(text: &str) -> Option<(&str, &str)> {
     let digits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());

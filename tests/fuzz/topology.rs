@@ -47,6 +47,9 @@ pub const TARGET: Target = Target {
         b":080",
         b":+80",
         b"h:1",
+        b"links=",
+        b" links=h:3",
+        b"0.0.0.0:1",
         b"H:1",
         b"h:2",
         b"a.b:1",
@@ -144,6 +147,9 @@ fn check_topology(topology: &Topology) {
         assert!(neighbours.is_sorted() && !neighbours.contains(&id));
         assert!(neighbours.iter().all(|other| topology.neighbours(*other).contains(&id)));
         write!(again, "{} {}", server.name, server.address()).unwrap();
+        if let Some(links) = &server.links {
+            write!(again, " links={}", links.address()).unwrap();
+        }
         for other in neighbours {
             write!(again, " {}", topology.name(*other)).unwrap();
         }
@@ -175,16 +181,38 @@ fn slow(text: &str) -> bool {
         lines.iter().map(fields).filter(|fields| !fields.is_empty()).collect();
     let names: BTreeSet<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     let folded: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
-    let addresses: BTreeSet<_> =
-        rows.iter().filter_map(|row| canonical_address(row.get(1)?)).collect();
+    // Each field that is an address: the second of each row, and what stands behind `links=`.
+    let fields = rows.iter().flat_map(|row| {
+        let behind = row.iter().skip(2).filter_map(|field| field.strip_prefix("links="));
+        row.get(1).map(String::as_str).into_iter().chain(behind)
+    });
+    let addresses: Vec<_> = fields.map(canonical_address).collect();
+    let distinct: BTreeSet<_> = addresses.iter().flatten().collect();
+    let others = |row: &'_ Vec<String>| -> Vec<String> {
+        row.iter().skip(2).filter(|field| !field.starts_with("links=")).cloned().collect()
+    };
     let known = |row: &Vec<String>| {
-        row[2..].iter().all(|name| names.contains(name.as_str()) && *name != row[0])
+        others(row).iter().all(|name| names.contains(name.as_str()) && *name != row[0])
+            && row.len() <= others(row).len() + 3
+    };
+    let is_dialled = |row: &Vec<String>| {
+        !others(row).is_empty() || rows.iter().any(|other| others(other).contains(&row[0]))
+    };
+    let unspecified = |row: &Vec<String>| {
+        let fields = row
+            .iter()
+            .skip(1)
+            .filter_map(|field| canonical_address(field.strip_prefix("links=").unwrap_or(field)));
+        fields.map(|(host, _)| host).any(|host| host == "0.0.0.0" || host == "::")
     };
     (1..=SERVERS_MAX).contains(&rows.len())
         && folded.len() == rows.len()
         && names.iter().all(|name| is_name(name))
-        && addresses.len() == rows.len()
+        && rows.iter().all(|row| row.len() > 1)
+        && addresses.iter().all(Option::is_some)
+        && distinct.len() == addresses.len()
         && rows.iter().all(known)
+        && !rows.iter().any(|row| is_dialled(row) && unspecified(row))
 }
 
 fn is_name(name: &str) -> bool {

@@ -31,12 +31,14 @@ fn alone(folder: &Folder) -> String {
 
 #[test]
 fn help_names_every_flag() {
-    let serve = "--topology --listen --log-dir --log-level --upstream --places --places-ca \
-                 --places-key-file --places-timeout --catch-up --control --keys --clients SIGHUP";
+    let serve = "--topology --listen --listen-links --log-dir --log-level --upstream --places --places-ca \
+                 --places-key-file --places-timeout --places-rate --places-cache --catch-up \
+                 --control --keys --clients SIGHUP SIGUSR1 \
+                 --log-max --log-mode";
     for (command, names) in [
-        ("", "serve places check keys load scripts/herd"),
+        ("", "serve places check keys load start stop restart status logs say kill demo --run"),
         ("serve", serve),
-        ("places", "--listen --ca-out --log-dir --log-level --control"),
+        ("places", "--listen --ca-out --log-dir --log-level --log-max --log-mode --control"),
         ("check", "TOPOLOGY topology.txt"),
         ("load", "ADDR --connections --depth --seconds --rate --whatsat --idle --updates --json"),
         ("keys", "DIR --topology --authority-key --renew --days NAME"),
@@ -61,7 +63,9 @@ fn wrong_words_are_refused_by_name_with_exit_code_2() {
     let topology = alone(&folder);
     let unknown = |flag: &str| format!("unknown or repeated flag {flag:?}");
     fails(&[], 2, "which command?");
-    fails(&["sing"], 2, r#"unknown command "sing"; there are serve, places, check, keys and load"#);
+    fails(&["sing"], 2, "unknown command \"sing\"; `herd help` lists the commands");
+    fails(&["strt"], 2, r#"unknown command "strt" (did you mean "start"?)"#);
+    fails(&["place"], 2, r#"unknown command "place" (did you mean "places"?)"#);
     fails(&["--verbose"], 2, &unknown("--verbose"));
     fails(&["serve"], 2, "which server?");
     fails(&["serve", "--verbose", "Solo"], 2, r#"unknown flag "--verbose""#);
@@ -83,6 +87,12 @@ fn wrong_words_are_refused_by_name_with_exit_code_2() {
     with(&["--upstream", "bing"], r#"unknown upstream "bing"; there are google"#);
     for seconds in ["0", "-1", "51", "nan", "inf", "soon", ""] {
         with(&["--places-timeout", seconds], &format!("--places-timeout {seconds:?}: a number"));
+    }
+    for rate in ["-1", "1.5", "many", "1000001", ""] {
+        with(&["--places-rate", rate], &format!("--places-rate {rate:?}: a whole number from 0"));
+    }
+    for cache in ["-1", "3601", "nan", "inf", "long", ""] {
+        with(&["--places-cache", cache], &format!("--places-cache {cache:?}: a number of seconds"));
     }
     for url in ["http://places.example", "places.example", "https://", "https://a:b@places.example"]
     {

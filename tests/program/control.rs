@@ -64,7 +64,7 @@ fn status_is_one_line_of_json_that_tells_all() {
     let mut fields: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
     let expected = "certificate_expires clients connections journal links log_trouble \
-                    longest_turn_cpu_us longest_turn_us name now pid questions records since store turns upstream upstream_connections";
+                    longest_turn_cpu_us longest_turn_us look_ups name now pid questions records since store turns upstream upstream_connections";
     assert_eq!(fields.join(" "), expected);
     assert_eq!((&status["name"], &status["pid"]), (&"Left".into(), &pid.into()));
     assert_eq!((&status["records"], &status["clients"]), (&1.into(), &1.into()), "{status}");
@@ -72,6 +72,7 @@ fn status_is_one_line_of_json_that_tells_all() {
         (herd.status("Left")["connections"] == 3).then_some(())
     });
     assert_eq!((&status["questions"], &status["log_trouble"]), (&0.into(), &Value::Null));
+    assert_eq!(status["look_ups"], serde_json::json!([]), "nothing waits");
     assert!(status["upstream"].as_str().unwrap().contains("google"), "{status}");
     for field in ["since", "now"] {
         let moment = status[field].as_str().unwrap();

@@ -28,8 +28,9 @@ fn told(scene: &Scene, gate: &Gate) -> String {
     let json = told_to(&mut asker);
     // Whoever reads the log is told the same.
     let error: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let words = error["error_message"].as_str().unwrap().strip_prefix("places: ").unwrap();
-    scene.herd.wait_for_log("Solo", words);
+    if let Some(words) = error["error_message"].as_str() {
+        scene.herd.wait_for_log("Solo", words.strip_prefix("places: ").unwrap());
+    }
     json
 }
 
@@ -120,6 +121,22 @@ fn a_certificate_that_the_web_does_not_trust() {
 }
 
 #[test]
+fn an_authoritys_own_certificate() {
+    let authority = Identity::of_authority("localhost");
+    let pem = authority.pem.clone();
+    let gate = Gate::default();
+    let shut = gate.clone();
+    let mut upstream = Upstream::start_raw(move |wire| {
+        shut.wait();
+        wire.speak(&authority, &|talk: &mut Talk| talk.serve(THREE));
+    });
+    upstream.pem = pem;
+    let json = told(&Scene::on(upstream, &[]), &gate);
+    let words = "is an authority's own, which may sign but not speak for a server";
+    assert_eq!(json, fault(&format!("the server's certificate {words}")));
+}
+
+#[test]
 fn a_certificate_for_another_name() {
     let gate = Gate::default();
     let (shut, other) = (gate.clone(), Identity::new("maps.googleapis.com"));
@@ -180,15 +197,30 @@ fn a_cut_chunk() {
     assert_eq!(json, fault("closed after 5 bytes of the answer, before its last chunk"));
 }
 
-#[test]
-fn a_cut_that_could_pass_for_the_end() {
-    // Only TLS's close_notify tells an end from a cut here.
-    let json = told_after(|talk| {
-        talk.send(format!("HTTP/1.1 200 OK\r\n\r\n{THREE}"));
+/// What is told of an answer whose end only the connection's end shows, without TLS's `close_notify`.
+fn told_of_cut(answer: String) -> String {
+    told_after(move |talk| {
+        talk.send(&answer);
         talk.cut();
         talk.wait_for_end();
-    });
-    assert_eq!(json, fault("the peer hung up without TLS's close_notify"));
+    })
+}
+
+#[test]
+fn a_cut_that_could_pass_for_the_end() {
+    // Whatever the cut leaves, it is never taken for an answer.
+    let words = "the peer hung up without TLS's close_notify";
+    for cut in ["", "{", "{\"results\":[1]", "{\"results\":[1],\"status\":\"OK\""] {
+        assert_eq!(told_of_cut(format!("HTTP/1.1 200 OK\r\n\r\n{cut}")), fault(words), "{cut:?}");
+    }
+}
+
+#[test]
+fn an_end_without_close_notify_is_the_end_of_a_whole_answer() {
+    assert_eq!(told_of_cut(format!("HTTP/1.1 200 OK\r\n\r\n{THREE}")), THREE);
+    assert_eq!(told_of_cut(format!("HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n{THREE}")), THREE);
+    // Of a refusal the status says enough.
+    assert_eq!(told_of_cut("HTTP/1.1 500 Oh\r\n\r\n<html".to_owned()), fault("answered 500"));
 }
 
 #[test]
@@ -283,6 +315,26 @@ fn a_compressed_answer() {
     let json =
         told_of("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\n\x1f");
     assert_eq!(json, fault("the answer is compressed, which was not asked for"));
+}
+
+#[test]
+fn a_coding_that_is_none() {
+    let told = |coding: &str| {
+        let length = THREE.len();
+        let head = format!("Content-Encoding: {coding}\r\nContent-Length: {length}\r\n\r\n");
+        told_of(format!("HTTP/1.1 200 OK\r\n{head}{THREE}"))
+    };
+    let words = "the answer's Content-Encoding names no coding that HTTP has";
+    assert_eq!(told("utf-8"), fault(words));
+    assert_eq!(told(""), THREE);
+    assert_eq!(told("identity"), THREE);
+}
+
+#[test]
+fn a_folded_field_is_no_fault() {
+    let length = THREE.len();
+    let fields = "X: a\r\n  b;\r\n\tc\r\nContent-Length:\r\n ";
+    assert_eq!(told_of(format!("HTTP/1.1 200 OK\r\n{fields}{length}\r\n\r\n{THREE}")), THREE);
 }
 
 #[test]

@@ -13,10 +13,10 @@ use super::support::{ALONE, Herd, PAIR, eventually, herd};
 const DISK_BYTES: u64 = 64 << 10;
 
 /// A file system with little room, where this may be made; unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    fn mount(herd: &Herd, bytes: u64) -> Option<Self> {
+    pub fn mount(herd: &Herd, bytes: u64) -> Option<Self> {
         let path = herd.folder.path("journal");
         fs::create_dir_all(&path).unwrap();
         let mounted = Command::new("mount")
@@ -214,9 +214,56 @@ fn a_journal_that_may_not_grow_to_its_slack_is_written_anew_and_goes_on() {
 #[test]
 fn the_journal_is_readable_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
-    let herd = keeping(ALONE, &[]);
-    let mode = fs::metadata(journal(&herd, "Solo")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let mut herd = keeping(ALONE, &[]);
+    let file = journal(&herd, "Solo");
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    herd.kill("Solo");
+    herd.start_one("Solo");
+    assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn a_journal_that_is_deleted_or_moved_while_it_is_written_is_missed_and_written_anew_whole() {
+    let mut herd = keeping(ALONE, &["--sync", "always"]);
+    let file = journal(&herd, "Solo");
+    let folder = file.parent().unwrap().to_owned();
+    let leave = |how: usize| match how {
+        0 => fs::remove_file(&file).unwrap(),
+        1 => fs::rename(&file, file.with_extension("moved")).unwrap(),
+        2 => fs::remove_dir_all(&folder).unwrap(),
+        _ => {
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, "a note of somebody's").unwrap();
+        }
+    };
+    for how in 0..4 {
+        report(&mut herd.connect("Solo"), &format!("before-{how}"), 7);
+        leave(how);
+        // Nothing has to be written for it.
+        eventually("the journal is there again", || {
+            let text = fs::read_to_string(&file).ok()?;
+            text.contains(&format!("before-{how} ")).then_some(())
+        });
+        eventually("all is well again", || {
+            (herd.status("Solo")["journal"]["state"] == "ok").then_some(())
+        });
+        let words = "its file was deleted or moved away; all is written to a new one";
+        eventually("each is told of once", || {
+            (herd.log("Solo").matches(words).count() == how + 1).then_some(())
+        });
+        report(&mut herd.connect("Solo"), &format!("after-{how}"), 7);
+    }
+    let kept = fs::read_to_string(file.with_extension("journal.found")).unwrap();
+    assert_eq!(kept, "a note of somebody's");
+    herd.kill("Solo");
+    herd.start_one("Solo");
+    for how in 0..4 {
+        for when in ["before", "after"] {
+            assert!(herd.knows("Solo", &format!("{when}-{how}")), "{when}-{how}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The upstream's key: where it comes from, and that it goes nowhere but into the request.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::support::{ALONE, Herd, herd};
 use super::upstream::{Scene, THREE, Talk, Upstream, fault};
@@ -65,6 +66,25 @@ fn one_that_cannot_be_used_is_refused_without_being_shown() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains(words) && error.contains(&file), "{error}");
         assert!(!error.contains("Sesame"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let here = Herd::new(ALONE);
+    let topology = here.folder.path("topology.txt").display().to_string();
+    let file = here.folder.write("key", KEY);
+    let shown = file.display().to_string();
+    for mode in [0o644, 0o640, 0o604, 0o602] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let output = herd(&["serve", "Solo", "--topology", &topology, "--places-key-file", &shown]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            error.starts_with("herd: --places-key-file ") && !error.contains("Sesame"),
+            "{error}"
+        );
+        assert!(error.ends_with(&format!("(mode {mode:03o}): chmod 600 {shown}\n")), "{error}");
     }
 }
 

@@ -286,3 +286,25 @@ fn the_command_makes_what_is_missing_and_prints_when_it_ends() {
         "{out}"
     );
 }
+
+#[test]
+fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let herd = Herd::new(PAIR).with_keys();
+    let topology = herd.folder.path("topology.txt").display().to_string();
+    let dir = herd.folder.path("keys").display().to_string();
+    let refusal = |arguments: &[&str], file: &str| {
+        let output = run(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(&format!("{dir}/{file} is a secret")), "{error}");
+        assert!(error.trim_end().ends_with(&format!(": chmod 600 {dir}/{file}")), "{error}");
+    };
+    let open = |file: &str| {
+        let file = herd.folder.path("keys").join(file);
+        fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+    };
+    open("Left/key.pem");
+    refusal(&["serve", "Left", "--topology", &topology, "--keys", &dir], "Left/key.pem");
+    open("authority-key.pem");
+    refusal(&["keys", "--topology", &topology, "--renew", "all", &dir], "authority-key.pem");
+}

@@ -226,10 +226,7 @@ fn a_neighbour_that_talks_nonsense_is_cut_off_and_nothing_of_it_is_kept() {
         (bad.replace("-118.445127", "-180.0001"), "one of its fields is out of range"),
         (bad.replace("1479413884.392014450", "soon"), "one of its fields is out of range"),
         (bad.replace("+0.263873386", "0.263873386"), "one of its fields is out of range"),
-        (
-            bad.replace("Right", "Wrong"),
-            r#"it names the server "Wrong", which is not in the topology"#,
-        ),
+        (bad.replace("Right", "-Wrong"), r#"it names the server "-Wrong", which is no name"#),
         ("HERE 1".to_owned(), "a line of this kind does not belong here"),
         ("HELLO 1 Right 00000000000000aa".to_owned(), "a line of this kind does not belong here"),
         ("RESUME 0000000000000000 0".to_owned(), "a line of this kind does not belong here"),

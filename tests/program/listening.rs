@@ -219,8 +219,11 @@ fn a_server_refuses_plain_links_that_leave_the_machine() {
         let topology = format!("Left {near} Right\nRight 127.0.0.1:1\n");
         let words = refused(&topology, &["--listen", &format!("{listen}:{port}")]);
         assert!(words.contains("can be reached from other machines"), "{words}");
-        let words = refused(&format!("Left {listen}:{port} Right\nRight 127.0.0.1:1\n"), &[]);
         assert!(words.contains("listen on a loopback address"), "{words}");
+        // As an address that Right would have to dial it is a fault, whatever there is of keys.
+        let words = refused(&format!("Left {listen}:{port} Right\nRight 127.0.0.1:1\n"), &[]);
+        assert!(words.contains(":1:6: "), "{words}");
+        assert!(words.contains("is no address that a neighbour can dial"), "{words}");
     }
 }
 
@@ -263,5 +266,20 @@ fn a_herd_lives_on_ipv6_as_well() {
                 (herd.status(server)["records"] == records).then_some(())
             });
         }
+    }
+}
+
+#[test]
+fn a_name_that_means_several_addresses_is_listened_for_at_all_of_them() {
+    let herd = Herd::new(super::support::ALONE);
+    let port = herd.port("Solo");
+    herd.folder.write("topology.txt", format!("Solo localhost:{port}\n"));
+    let mut herd = herd;
+    herd.start_one("Solo");
+    let means = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", port)).unwrap();
+    let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+    for address in means.filter(|address| address.is_ipv4() || has_ipv6) {
+        let mut client = Client::over(std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(client.ask("WHO"), "? WHO", "at {address}");
     }
 }

@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use super::support::{ALONE, Client, DEADLINE, HERD, Herd, PAIR, Process, control, eventually};
+use super::journal_faults::SmallDisk;
+use super::support::{
+    ALONE, Client, DEADLINE, HERD, Herd, PAIR, Process, control, eventually, herd as run_herd,
+};
 
 const KIWI: &str = "IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1479413884.392014450";
 
@@ -216,6 +219,8 @@ fn sighup_opens_the_file_anew_and_no_line_is_lost() {
     herd.say("Solo", "meanwhile");
     herd.process("Solo").signal("-HUP");
     herd.wait_for_log("Solo", "the log is opened anew, as SIGHUP asks");
+    herd.process("Solo").signal("-USR1");
+    herd.wait_for_log("Solo", "the log is opened anew, as SIGUSR1 asks");
     herd.say("Solo", "after");
     herd.wait_for_log("Solo", "> after");
     let (old, new) = (fs::read_to_string(old).unwrap(), herd.log("Solo"));
@@ -352,4 +357,193 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[test]
+fn a_log_that_cannot_be_one_is_refused_at_the_start_and_retried_while_it_runs() {
+    let mut herd = Herd::new(ALONE);
+    let folder = herd.folder.path("logs");
+    let file = folder.join("Solo.log");
+    fs::create_dir(&folder).unwrap();
+    let make_fifo = || assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let (topology, logs) = (herd.folder.path("topology.txt"), folder.display().to_string());
+    let topology = topology.display().to_string();
+    let start = ["serve", "Solo", "--topology", &topology, "--log-dir", &logs];
+    let listener = || drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
+    let make: [(&str, &dyn Fn()); 3] = [
+        ("a FIFO", &make_fifo),
+        ("a socket", &listener),
+        ("a folder", &|| fs::create_dir(&file).unwrap()),
+    ];
+    for (what, make) in make {
+        make();
+        let output = run_herd(&start);
+        let error = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("herd: cannot open the log {}: it is {what}, ", file.display());
+        assert!(output.status.code() == Some(1) && error.starts_with(&expected), "{error}");
+        let _ = fs::remove_dir(&file);
+        let _ = fs::remove_file(&file);
+    }
+
+    herd.start_one("Solo");
+    let trouble = |herd: &Herd| herd.status("Solo")["log_trouble"].clone();
+    fs::rename(&file, folder.join("moved")).unwrap();
+    make_fifo();
+    herd.process("Solo").signal("-HUP");
+    eventually("the trouble is told", || {
+        trouble(&herd).as_str()?.contains("it is a FIFO").then_some(())
+    });
+    assert!(herd.say("Solo", KIWI).starts_with("AT Solo "));
+    eventually("the old file has the trouble and what came after it", || {
+        let text = fs::read_to_string(folder.join("moved")).ok()?;
+        (text.contains(" WARN  cannot open the log ") && text.contains("< AT Solo ")).then_some(())
+    });
+    // Nobody asks again, and nothing is logged meanwhile.
+    fs::remove_file(&file).unwrap();
+    eventually("the trouble is over", || trouble(&herd).is_null().then_some(()));
+    herd.say("Solo", "after");
+    herd.wait_for_log("Solo", "> after");
+}
+
+#[test]
+fn a_log_that_is_deleted_while_nothing_happens_is_missed_and_made_anew() {
+    let herd = Herd::start(ALONE);
+    let file = herd.folder.path("logs/Solo.log");
+    for _ in 0..2 {
+        herd.say("Solo", "before");
+        herd.wait_for_log("Solo", "> before");
+        fs::remove_file(&file).unwrap();
+        herd.wait_for_log("Solo", "WARN  the log was deleted or moved away; this is a new one\n");
+    }
+    herd.say("Solo", "after");
+    herd.wait_for_log("Solo", "> after");
+}
+
+#[test]
+fn log_files_are_their_owners_alone_unless_another_mode_is_asked_for() {
+    for (arguments, expected) in [(vec![], 0o600), (vec!["--log-mode", "644"], 0o644)] {
+        let herd = Herd::start_with(ALONE, &arguments);
+        let found = fs::metadata(herd.folder.path("logs/Solo.log")).unwrap();
+        assert_eq!(found.permissions().mode() & 0o7777, expected);
+    }
+    for word in ["8", "0", "0778", "4755", "77", "rw", "444"] {
+        let output = run_herd(&["serve", "Solo", "--log-mode", word]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(&format!("--log-mode {word:?}: an octal mode")), "{error}");
+    }
+}
+
+#[test]
+fn a_flood_of_lines_takes_no_more_than_the_log_may_and_its_end_is_there() {
+    let herd = Herd::start_with(ALONE, &["--log-max", "200000"]);
+    let file = herd.folder.path("logs/Solo.log");
+    let bytes = || {
+        let length = |name: &std::path::Path| fs::metadata(name).map_or(0, |found| found.len());
+        length(&file) + length(&file.with_extension("log.old"))
+    };
+    let mut client = herd.connect("Solo");
+    for round in 0..100 {
+        let said: Vec<_> = (0..100).map(|n| format!("IAMAT k{n} +1-1 {round}\n")).collect();
+        client.send(said.concat());
+        (0..100).for_each(|_| drop(client.line()));
+        assert!(bytes() <= 200_000, "{}", bytes());
+    }
+    herd.wait_for_log("Solo", "> IAMAT k99 +1-1 99\n");
+    assert!((100_000..=200_000).contains(&bytes()), "{}", bytes());
+    for word in ["-1", "16383", "64MB", ""] {
+        let output = run_herd(&["serve", "Solo", "--log-max", word]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            error.contains(&format!("--log-max {word:?}: a number of bytes from 16384")),
+            "{error}"
+        );
+    }
+}
+
+/// How long the log has become, when a line that was sent last of all has been answered.
+fn log_bytes(herd: &Herd) -> usize {
+    herd.say("Solo", "last");
+    herd.log("Solo").len()
+}
+
+#[test]
+fn no_client_makes_the_log_longer_than_what_it_sends_at_warn() {
+    // What every second may add, whatever it costs, over a generous number of seconds.
+    const ALLOWANCE: usize = 8192 + 64 * 120;
+    const LINES: usize = 200_000;
+    let herd = Herd::start_with(ALONE, &["--log-level", "warn"]);
+    let before = log_bytes(&herd);
+    let mut client = herd.connect("Solo");
+    for _ in 0..LINES / 1000 {
+        client.send("AT\n".repeat(1000));
+        (0..1000).for_each(|_| drop(client.line()));
+    }
+    let grown = log_bytes(&herd) - before;
+    assert!(grown <= ALLOWANCE, "{grown} bytes for {LINES} lines on one connection");
+    let me = client.stream.local_addr().unwrap();
+    let first = format!("{me} speaks as neighbours do, and is none: AT\n");
+    herd.wait_for_log("Solo", &first);
+    herd.wait_for_log("Solo", " times in ");
+    // All are accounted for.
+    eventually("each warning is counted", || {
+        let log = herd.log("Solo");
+        let mine = log.lines().filter(|line| line.contains(&me.to_string()));
+        let times = |line: &str| line.rsplit_once(" (")?.1.split(' ').next()?.parse().ok();
+        let counted: usize = mine.map(|line| times(line).unwrap_or(1)).sum();
+        (counted == LINES).then_some(())
+    });
+
+    // Each on a connection of its own, of several kinds.
+    let before = log_bytes(&herd);
+    let mut sent = 0;
+    for number in 0..600 {
+        let said = match number % 4 {
+            0 => "AT\n".to_owned(),
+            1 => format!("HELLO 1 Left{} 00000000000000aa\n", "\x01".repeat(30)),
+            2 => "\x16\x03\x01".to_owned(),
+            _ => "MARK 1\nGET / HTTP/1.1\n".to_owned(),
+        };
+        sent += said.len();
+        let mut client = herd.connect("Solo");
+        client.send(said);
+        client.finish();
+        client.until_cut();
+    }
+    let grown = log_bytes(&herd) - before;
+    assert!(grown <= sent + ALLOWANCE, "{grown} bytes for {sent} on 600 connections");
+    herd.wait_for_log("Solo", " more warnings about what others sent are left out");
+}
+
+#[test]
+fn a_log_leaves_the_last_of_a_disk_to_the_journal() {
+    const DISK_BYTES: u64 = 20 << 20;
+    let mut herd = Herd::new(ALONE);
+    let Some(disk) = SmallDisk::mount(&herd, DISK_BYTES) else { return };
+    // What the disk has left, by the system's own word.
+    let free = || {
+        let disk = rustix::fs::statvfs(&disk.0).unwrap();
+        disk.f_bavail * disk.f_frsize
+    };
+    let folder = disk.0.display().to_string();
+    herd.arguments.extend(["--log-level", "info", "--journal", &folder].map(str::to_owned));
+    std::os::unix::fs::symlink(&disk.0, herd.folder.path("logs")).unwrap();
+    herd.start_all();
+    let trouble = || herd.status("Solo")["log_trouble"].clone();
+    let mut client = herd.connect("Solo");
+    let line = format!("{}\n", "x".repeat(500));
+    eventually("the log has no more room", || {
+        client.send(line.repeat(1000));
+        (0..1000).for_each(|_| drop(client.line()));
+        trouble().as_str()?.contains("left to the journal").then_some(())
+    });
+    let reserve = DISK_BYTES / 20;
+    assert!(free() >= reserve - 64 * 1024, "{} bytes are left of {reserve}", free());
+    assert!(herd.say("Solo", KIWI).starts_with("AT Solo "));
+    assert_eq!(herd.status("Solo")["journal"]["state"], "ok");
+    // Room: what was dropped is counted.
+    let file = disk.0.join("Solo.log");
+    fs::remove_file(&file).unwrap();
+    herd.wait_for_log("Solo", " lines are missing here: the log was too slow or full\n");
+    eventually("the trouble is over", || trouble().is_null().then_some(()));
+    herd.kill("Solo");
 }

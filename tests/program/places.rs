@@ -146,6 +146,21 @@ fn a_prefix_stands_before_the_path() {
     );
 }
 
+#[test]
+fn an_overpass_address_may_have_its_path() {
+    for path in ["/api/interpreter", "/oapi/interpreter/"] {
+        let mut scene =
+            Scene::new(&["--upstream", "overpass"], |talk| talk.serve("{\"elements\":[]}"));
+        scene.herd.kill("Solo");
+        scene.herd.arguments[1] += path;
+        scene.herd.start_one("Solo");
+        assert_eq!(scene.places("1 20"), "{\"elements\":[]}\n");
+        let line = scene.upstream.requests(1)[0].line().to_owned();
+        let start = format!("GET {}?data=", path.trim_end_matches('/'));
+        assert!(line.starts_with(&start), "{line}");
+    }
+}
+
 /// Answers the `n`th request with the `n`th text, and checks what a client makes of each.
 fn told(answers: &'static [(&'static str, &'static str, &'static str)]) {
     let scene = Scene::new(&[], move |talk| {

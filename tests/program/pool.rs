@@ -93,6 +93,47 @@ fn a_question_that_meets_a_dead_connection_is_asked_once_more_on_a_fresh_one() {
 }
 
 #[test]
+fn a_408_that_crosses_a_request_is_no_answer_to_it() {
+    let http_1_0: fn(&mut Talk) = |talk| {
+        talk.request();
+        talk.send("HTTP/1.0 408 Request Time-out\r\nConnection: close\r\n\r\n<html><body>");
+    };
+    let cut: fn(&mut Talk) = |talk| {
+        talk.request();
+        talk.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 100\r\n\r\n");
+        talk.cut();
+    };
+    let kept: fn(&mut Talk) = |talk| {
+        talk.request();
+        talk.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 2\r\n\r\n{}");
+        talk.wait_for_end();
+    };
+    for end in [http_1_0, cut, kept] {
+        let scene = after_one_answer(end);
+        assert_eq!(scene.places("10 20"), THREE);
+        assert_eq!(scene.places("11 20"), THREE);
+        let last = scene.upstream.requests(3).pop().unwrap();
+        assert!(last.line().contains("radius=11000"), "{}", last.line());
+        assert_eq!((last.connection, scene.upstream.accepted()), (2, 2));
+        scene.herd.wait_for_log("Solo", "asking again on a fresh one");
+    }
+}
+
+#[test]
+fn a_408_on_a_fresh_connection_is_the_answer() {
+    let scene = Scene::new(&[], |talk| {
+        while talk.request().is_some() {
+            talk.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    assert_eq!(scene.places("10 20"), fault("answered 408"));
+    assert_eq!(scene.upstream.asked(), 1);
+    // On the same connection it may be stale. The second try has a fresh one, and is the last.
+    assert_eq!(scene.places("11 20"), fault("answered 408"));
+    assert_eq!((scene.upstream.asked(), scene.upstream.accepted()), (3, 2));
+}
+
+#[test]
 fn it_is_asked_once_more_and_not_twice() {
     let scene = Scene::new(&[], |talk| {
         talk.request();

@@ -100,6 +100,17 @@ impl Mute {
         (Self { listener }, herd)
     }
 
+    /// The same with keys, so that clients may speak TLS.
+    pub fn with_solo_and_keys() -> (Self, Herd) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let mut herd = Herd::new(ALONE).with_keys();
+        herd.arguments.extend(["--places".to_owned(), url]);
+        herd.arguments.drain(..2);
+        herd.start_all();
+        (Self { listener }, herd)
+    }
+
     /// The connection of the next question, in the order of the questions; dropping it is the answer.
     pub fn question(&self) -> TcpStream {
         self.listener.accept().unwrap().0

@@ -336,7 +336,8 @@ fn serve(stand_in: &StandIn, key: Option<&str>) -> Herd {
     let mut herd = Herd::new(ALONE);
     let (url, ca) = (format!("https://localhost:{}", stand_in.port), stand_in.ca());
     let ca = ca.display().to_string();
-    herd.arguments = ["--places", &url, "--places-ca", &ca].map(str::to_owned).to_vec();
+    let flags = ["--places", &url, "--places-ca", &ca, "--places-cache", "0"];
+    herd.arguments = flags.map(str::to_owned).to_vec();
     herd.environment.extend(key.map(|key| ("PLACES_API_KEY".to_owned(), key.to_owned())));
     herd.start_one("Solo");
     herd.say("Solo", &format!("IAMAT kiwi {PLACE} 1479413884.392014450"));

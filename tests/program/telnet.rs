@@ -137,6 +137,34 @@ fn an_interrupt_is_answered_at_once_also_while_a_whatsat_waits() {
     assert_eq!(client.places_reply().0, known.trim_end());
 }
 
+/// Telnet's Synch: an IAC, and a DM that is TCP's urgent data (RFC 854). The standard library sends none.
+#[test]
+fn a_synch_loses_no_byte_and_no_reply() {
+    const SYNCH: &str = "
+import socket, sys
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.send(b'IAMAT one +1+1 1\\n')
+s.send(b'\\xff\\xf4\\xff')
+s.send(b'\\xf2', socket.MSG_OOB)
+s.send(b'IAMAT two +1+1 1\\n')
+s.shutdown(socket.SHUT_WR)
+while data := s.recv(4096): sys.stdout.buffer.write(data)
+";
+    if !is_installed("python3", "--version", "Python") {
+        return;
+    }
+    let herd = solo();
+    let port = herd.port("Solo").to_string();
+    let output = Command::new("python3").args(["-c", SYNCH, &port]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, client) in lines.iter().zip(["one", "two"]) {
+        let end = format!(" {client} +1+1 1");
+        assert!(line.starts_with("AT Solo +") && line.ends_with(&end), "{lines:?}");
+    }
+}
+
 /// A program on a terminal of its own, or on pipes: what is typed, and what it shows.
 struct Terminal {
     child: Child,

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -77,7 +77,26 @@ impl Herd {
         let name = ServerName::try_from(server.to_owned()).unwrap();
         let session = ClientConnection::new(Arc::new(config), name).unwrap();
         let stream = TcpStream::connect(("127.0.0.1", self.port(server))).unwrap();
-        Tls(BufReader::new(Box::new(StreamOwned::new(session, Tls::bounded(stream)))))
+        let socket = stream.try_clone().unwrap();
+        let tls = Box::new(StreamOwned::new(session, Tls::bounded(stream)));
+        Tls(BufReader::new(tls), socket)
+    }
+
+    /// The certificate that a server shows, in DER.
+    pub fn shown_by(&self, server: &str) -> Vec<u8> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots(&self.key_file("authority.pem")))
+            .with_no_client_auth();
+        let name = ServerName::try_from(server.to_owned()).unwrap();
+        let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream =
+            Tls::bounded(TcpStream::connect(("127.0.0.1", self.port(server))).unwrap());
+        while session.is_handshaking() {
+            session.complete_io(&mut stream).unwrap();
+        }
+        session.peer_certificates().unwrap()[0].to_vec()
     }
 }
 
@@ -102,7 +121,8 @@ pub fn serve(stream: TcpStream, shown: &Certified) -> Tls {
         .with_single_cert(chain, key)
         .unwrap();
     let session = ServerConnection::new(Arc::new(config)).unwrap();
-    Tls(BufReader::new(Box::new(StreamOwned::new(session, Tls::bounded(stream)))))
+    let socket = stream.try_clone().unwrap();
+    Tls(BufReader::new(Box::new(StreamOwned::new(session, Tls::bounded(stream)))), socket)
 }
 
 fn identity(shown: &Certified) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
@@ -119,8 +139,8 @@ fn roots(pem: &str) -> RootCertStore {
 trait Both: Read + Write {}
 impl<T: Read + Write> Both for T {}
 
-/// One side of a TLS connection, read by lines.
-pub struct Tls(BufReader<Box<dyn Both>>);
+/// One side of a TLS connection, read by lines, and the socket below it.
+pub struct Tls(BufReader<Box<dyn Both>>, TcpStream);
 
 impl Tls {
     fn bounded(stream: TcpStream) -> TcpStream {
@@ -136,6 +156,18 @@ impl Tls {
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.get_mut().write_all(bytes)?;
         self.0.get_mut().flush()
+    }
+
+    /// Ends the input with a FIN alone, without `close_notify`.
+    pub fn bare_fin(&self) {
+        self.1.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The rest up to the other side's `close_notify`.
+    pub fn rest(&mut self) -> io::Result<String> {
+        let mut text = String::new();
+        self.0.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// The next line, without its LF.

@@ -5,7 +5,7 @@
 //! asked of it. A [`Scene`] is one server of a herd of one, and its upstream.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
@@ -63,6 +63,30 @@ impl Gate {
     }
 }
 
+/// Lets through as many as it is told to, first come, first served.
+#[derive(Clone, Default)]
+pub struct Turnstile(Arc<(Mutex<Tickets>, Condvar)>);
+
+#[derive(Default)]
+struct Tickets {
+    given: usize,
+    allowed: usize,
+}
+
+impl Turnstile {
+    pub fn allow(&self, count: usize) {
+        self.0.0.lock().unwrap().allowed += count;
+        self.0.1.notify_all();
+    }
+
+    pub fn pass(&self) {
+        let mut tickets = self.0.0.lock().unwrap();
+        tickets.given += 1;
+        let mine = tickets.given;
+        drop(self.0.1.wait_while(tickets, |tickets| tickets.allowed < mine).unwrap());
+    }
+}
+
 /// A certificate that vouches for itself, with its key.
 pub struct Identity {
     pub pem: String,
@@ -71,9 +95,23 @@ pub struct Identity {
 
 impl Identity {
     pub fn new(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        let chain: Vec<CertificateDer<'static>> = vec![made.cert.der().to_vec().into()];
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        Self::made_with(name, |_| ())
+    }
+
+    /// The same with the marks of an authority, which may sign other certificates.
+    pub fn of_authority(name: &str) -> Self {
+        Self::made_with(name, |params| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        })
+    }
+
+    fn made_with(name: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Self {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        change(&mut params);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        let chain: Vec<CertificateDer<'static>> = vec![cert.der().to_vec().into()];
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -81,7 +119,7 @@ impl Identity {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
-        Self { pem: made.cert.pem(), config: Arc::new(config) }
+        Self { pem: cert.pem(), config: Arc::new(config) }
     }
 }
 
@@ -97,14 +135,27 @@ impl Upstream {
     /// Speaks HTTPS as `localhost`; `script` is run for each connection on a thread of its own, and the
     /// connection is closed in order when it returns.
     pub fn start(script: impl Fn(&mut Talk) + Send + Sync + 'static) -> Self {
-        let identity = Identity::new("localhost");
+        Self::start_at(Ipv4Addr::LOCALHOST, "localhost", script)
+    }
+
+    /// The same at another address of this machine, and under another name.
+    pub fn start_at(
+        ip: Ipv4Addr,
+        name: &str,
+        script: impl Fn(&mut Talk) + Send + Sync + 'static,
+    ) -> Self {
+        let identity = Identity::new(name);
         let pem = identity.pem.clone();
-        Self { pem, ..Self::start_raw(move |wire| wire.speak(&identity, &script)) }
+        Self { pem, ..Self::start_raw_at(ip, move |wire| wire.speak(&identity, &script)) }
     }
 
     /// The same without TLS: `script` has the bare stream.
     pub fn start_raw(script: impl Fn(Wire) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_raw_at(Ipv4Addr::LOCALHOST, script)
+    }
+
+    fn start_raw_at(ip: Ipv4Addr, script: impl Fn(Wire) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, script) = (Arc::<Mutex<Seen>>::default(), Arc::new(script));
         let noted = Arc::clone(&seen);
@@ -285,6 +336,12 @@ impl Scene {
         if !upstream.pem.is_empty() {
             let file = herd.folder.write("ca.pem", &upstream.pem);
             all.extend(["--places-ca".to_owned(), file.display().to_string()]);
+        }
+        // Each question is a call of its own, as many as there are, unless a test is about that.
+        for flag in ["--places-rate", "--places-cache"] {
+            if !arguments.contains(&flag) {
+                all.extend([flag.to_owned(), "0".to_owned()]);
+            }
         }
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         herd.arguments = all;

@@ -4,11 +4,11 @@
 use super::support::{Client, eventually};
 use super::upstream::{Gate, PLACE, Scene, THREE, has_heard};
 
-const LIMIT: &str = "{\"html_attributions\":[],\"results\":[],\"status\":\"OVER_QUERY_LIMIT\",\
+pub const LIMIT: &str = "{\"html_attributions\":[],\"results\":[],\"status\":\"OVER_QUERY_LIMIT\",\
                      \"error_message\":\"places: ";
 
 /// The longest, for slow machines, for which questions may be held.
-const PATIENT: [&str; 2] = ["--places-timeout", "50"];
+pub const PATIENT: [&str; 2] = ["--places-timeout", "50"];
 
 /// An upstream that takes requests at once and answers when the gate is open.
 pub fn held(arguments: &[&str]) -> (Scene, Gate) {
@@ -80,19 +80,15 @@ fn other_radii_and_other_places_are_other_questions() {
 }
 
 #[test]
-fn one_question_beyond_the_queue_is_over_the_limit_at_once() {
+fn more_questions_than_connections_wait_their_turn_and_are_shared_meanwhile() {
     let (scene, gate) = held(&[]);
-    let mut clients: Vec<Client> = (0..8).map(|_| scene.client()).collect();
+    let mut clients: Vec<Client> = (0..10).map(|_| scene.client()).collect();
     for (who, client) in clients.iter_mut().enumerate() {
         ask_distinct(client, who, 32);
     }
-    wait_for_questions(&scene, 256);
-    let mut late = scene.client();
-    late.send("WHATSAT kiwi 50 5\n");
-    let (at_line, json) = late.places_reply();
-    assert!(at_line.contains(" kiwi "), "{at_line}");
-    assert_eq!(json, format!("{LIMIT}this server has too many questions waiting\"}}\n"));
+    wait_for_questions(&scene, 320);
     // What is asked already can be shared by one more.
+    let mut late = scene.client();
     late.send("WHATSAT kiwi 0.000000 20\n");
     assert!(scene.herd.connect("Solo").ask("IAMAT other +1+1 1").starts_with("AT Solo +"));
     assert!(!has_heard(&late));
@@ -103,7 +99,7 @@ fn one_question_beyond_the_queue_is_over_the_limit_at_once() {
             assert_eq!(client.places_reply().1, THREE);
         }
     }
-    assert_eq!((scene.upstream.asked(), scene.upstream.open_max()), (256, 8));
+    assert_eq!((scene.upstream.asked(), scene.upstream.open_max()), (320, 8));
 }
 
 #[test]
@@ -134,16 +130,23 @@ fn one_asker_beyond_ten_thousand_is_over_the_limit_at_once() {
     last.send("WHATSAT kiwi 10 0\n".repeat(16));
     // Whoever is answered now has come after all of them.
     assert_eq!(scene.herd.say("Solo", "nonsense"), "? nonsense\n");
-    let words = "this server has too many questions waiting";
-    assert_eq!(scene.places("10 20"), format!("{LIMIT}{words}\"}}\n"));
+    // One that has as many as anybody is turned away itself; another takes a place of those who have most.
+    let (mut other, mut more) = (scene.client(), scene.client());
+    other.send("WHATSAT kiwi 10 20\n");
+    more.send("nonsense\n");
+    assert_eq!(more.text_line(), "? nonsense");
     assert_eq!(scene.herd.status("Solo")["questions"], 1);
+    assert!(!has_heard(&other));
     gate.open();
+    assert_eq!(other.places_reply().1, THREE);
+    let mut turned_away = 0;
     for client in full {
         for _ in 0..32 {
-            assert!(client.places_reply().1.contains("\"OK\""));
+            let json = client.places_reply().1;
+            turned_away += usize::from(json.contains("OVER_QUERY_LIMIT"));
         }
     }
-    assert_eq!((scene.upstream.asked(), scene.places("10 20").as_str()), (1, THREE));
+    assert_eq!((scene.upstream.asked(), turned_away), (1, 1));
 }
 
 /// So many different ones, as equal ones share their request.
@@ -184,16 +187,24 @@ fn questions_of_a_connection_beyond_those_that_may_wait_are_refused() {
 #[test]
 fn questions_beyond_those_that_may_wait_in_all_are_refused_at_once() {
     let (scene, gate) = held(&["--max-waiting-in-all", "3"]);
-    let (mut client, mut other) = (scene.client(), scene.client());
-    client.send(questions(3));
+    let mut client = scene.client();
+    client.send(questions(20));
     wait_for_questions(&scene, 3);
-    let words = "this server has too many questions waiting";
-    other.send("WHATSAT kiwi 10 2\n");
-    assert_eq!(refusals(&mut other, 1, words), [true]);
     gate.open();
-    assert_eq!(refusals(&mut client, 3, words), [false; 3]);
-    other.send("WHATSAT kiwi 10 2\n");
-    assert_eq!(refusals(&mut other, 1, words), [false]);
+    let words = "this server has too many questions waiting";
+    let refused = refusals(&mut client, 20, words);
+    assert_eq!(refused, [[false; 3].as_slice(), &[true; 17]].concat());
+    // The log is told once, not for each.
+    scene.herd.wait_for_log("Solo", "further warnings are suppressed");
+    let log = scene.herd.log("Solo");
+    let warnings = log.lines().filter(|line| line.contains("WARN") && line.contains(words));
+    assert_eq!(warnings.count(), 1, "{log}");
+    client.send("WHATSAT kiwi 10 2\n");
+    assert_eq!(refusals(&mut client, 1, words), [false]);
+    let (nobody, _) = held(&["--max-waiting-in-all", "0"]);
+    let mut client = nobody.client();
+    client.send("WHATSAT kiwi 10 2\n");
+    assert_eq!(refusals(&mut client, 1, words), [true]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One server: the herd's own truth on a disk that loses things.
 //!
 //! What stands here is what a real server does with [`herd::journal`](herd::herd::journal), without its
-//! reactor: the order at the end of a turn, the helper thread that does one thing at a time, the file
+//! reactor: the order at the end of a turn, the journal's thread that does one thing at a time, the file
 //! that is written anew.
 
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ pub struct Link {
     pub backoff: Backoff,
 }
 
-/// What the helper thread is doing.
+/// What the journal's thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
     /// Syncing the journal, which has all changes up to this number and is this long.
@@ -282,7 +282,7 @@ impl Server {
         }
     }
 
-    /// What the helper thread should do, if it is idle and something is not safe on disk.
+    /// What the journal's thread should do, if it is idle and something is not safe on disk.
     pub fn begin_sync(&mut self) {
         let Some(process) = &mut self.process else { return };
         let is_safe = process.gate.is_synced(process.writer.cursor());
@@ -292,7 +292,7 @@ impl Server {
         }
     }
 
-    /// The helper thread has done one thing.
+    /// The journal's thread has done one thing.
     pub fn job_done(&mut self, random: &mut Random) {
         let Some(process) = &mut self.process else { return };
         let Some(job) = process.job.take() else { return };

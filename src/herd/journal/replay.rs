@@ -6,6 +6,7 @@
 
 use super::super::record::Record;
 use super::super::store::Merged;
+use super::super::topology::is_server_name;
 use super::super::{Herd, correction};
 use super::Writer;
 use crate::wire::journal::{
@@ -18,8 +19,7 @@ use crate::wire::peer::AtLine;
 pub struct Replayed {
     /// Records, also those that a later line replaced.
     pub records: u64,
-    /// Records that were whole but not let in: forgotten by now, too many, too far ahead, or of a server
-    /// that is not in the topology any more.
+    /// Records that were whole but not let in: forgotten by now, too many, or too far ahead.
     pub dropped: u64,
     /// Neighbours that need to send only what was missed.
     pub marks: usize,
@@ -96,6 +96,9 @@ impl<'h> Replay<'h> {
     }
 
     fn line_received(&mut self, line: &[u8]) {
+        // An editor or a copy by way of another system may have made CRLF of each LF. No line ends in a
+        // CR of its own.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.lines += 1;
         let fits = line.len() < JOURNAL_LINE_MAX_BYTES;
         match Some(line).filter(|_| fits).and_then(parse_journal_line) {
@@ -121,17 +124,22 @@ impl<'h> Replay<'h> {
     }
 
     fn record_received(&mut self, line: &[u8], at: &AtLine<'_>) {
-        // The topology may have lost a server since. To pass on its records would cut every link.
-        let known = self.herd.topology.by_name(at.server).is_some();
+        // The topology may have lost the server since. Neighbours cut a link for a name that is none.
+        let is_stranger = self.herd.topology.by_name(at.server).is_none();
+        if is_stranger && !is_server_name(at.server) {
+            return self.damage_found();
+        }
         let settings = &self.herd.settings;
         let record = Record::new(line, at).filter(|record| !settings.is_too_far_ahead(record));
-        let merged = record.filter(|_| known);
-        if let Some(record) = &merged
-            && self.herd.is_unsettled()
-        {
-            correction::set_aside(&mut self.herd.aside, &self.herd.store, record, settings);
+        if let Some(record) = &record {
+            if is_stranger {
+                self.herd.strangers.note(at.server);
+            }
+            if self.herd.is_unsettled() {
+                correction::set_aside(&mut self.herd.aside, &self.herd.store, record, settings);
+            }
         }
-        match merged.map_or(Merged::TooOld, |record| self.herd.store.merge(record, None)) {
+        match record.map_or(Merged::TooOld, |record| self.herd.store.merge(record, None)) {
             Merged::New | Merged::Changed | Merged::Kept => self.replayed.records += 1,
             Merged::Full | Merged::TooOld => self.replayed.dropped += 1,
         }

@@ -9,6 +9,7 @@ use crate::herd::topology::Topology;
 use crate::herd::{Herd, Settings};
 use crate::wire::command::{Command, parse_command};
 use crate::wire::journal::{write_header, write_record, write_taken};
+use crate::wire::line::LINE_MAX_BYTES;
 use crate::wire::peer::HelloFields;
 use crate::wire::time::NANOS_PER_SECOND;
 
@@ -233,6 +234,26 @@ fn a_file_cut_anywhere_has_all_whole_lines_and_no_mark_without_what_it_covers() 
 }
 
 #[test]
+fn a_file_whose_line_ends_became_crlf_is_read_and_gone_on_with() {
+    let mut herd = herd();
+    report(&mut herd, "k1", 1);
+    let longest = "c".repeat(LINE_MAX_BYTES - "IAMAT  +1-1 1".len());
+    report(&mut herd, &longest, 1);
+    told_by_b(&mut herd, &["AT B +0.000000000 k2 +1-1 7", "MARK 42"]);
+    let file = String::from_utf8(dump(&herd)).unwrap().replace('\n', "\r\n").into_bytes();
+    let (mut again, found, mut writer) = replayed(&file);
+    assert_eq!((found.records, found.damaged_lines, found.marks), (3, 0, 1));
+    assert_eq!((found.keep_bytes, found.torn_bytes), (file.len() as u64, 0));
+    report(&mut again, "k3", 1);
+    let (_, found, _) = replayed(&[file, pumped(&mut writer, &again)].concat());
+    assert_eq!((found.records, found.damaged_lines, found.torn_bytes), (4, 0, 0));
+    // One CR is a line's end, two are damage.
+    let mut twice = dump(&herd);
+    twice.splice(twice.len() - 1.., *b"\r\r\n");
+    assert_eq!(replayed(&twice).1.damaged_lines, 1);
+}
+
+#[test]
 fn damage_anywhere_costs_its_line_and_the_marks_below() {
     let file = sample();
     let lines: Vec<&[u8]> = file.split_inclusive(|&byte| byte == b'\n').collect();
@@ -276,8 +297,8 @@ fn lines_of_another_version_are_damage_and_those_of_no_version_are_not() {
 fn whole_lines_that_have_no_place_here_are_dropped_and_are_no_damage() {
     let mut file = Vec::new();
     write_header(&mut file);
-    write_record(&mut file, b"AT Gone +0.000000000 k2 +1-1 10");
     write_record(&mut file, b"AT B +0.000000000 k1 +1-1 10");
+    write_record(&mut file, b"AT B +0.000000000 k2 +1-1 10");
     write_record(&mut file, b"AT B +0.000000000 k3 +1-1 9.999999999");
     write_record(&mut file, b"AT B +0.000000000 k4 +1-1 10");
     write_taken(&mut file, b"Gone", 7, 7);
@@ -291,6 +312,21 @@ fn whole_lines_that_have_no_place_here_are_dropped_and_are_no_damage() {
     let (records, dropped, marks) = (replayed.records, replayed.dropped, replayed.marks);
     assert_eq!((records, dropped, marks, replayed.damaged_lines), (1, 3, 1, 0));
     assert!(herd.where_is(b"k1").is_some());
+}
+
+#[test]
+fn records_of_a_server_that_has_left_the_topology_are_known_and_a_name_that_is_none_is_damage() {
+    let mut file = Vec::new();
+    write_header(&mut file);
+    write_record(&mut file, b"AT Gone +0.000000000 k1 +1-1 10");
+    write_record(&mut file, b"AT Gone +0.000000000 k2 +1-1 10");
+    write_record(&mut file, b"AT -Gone +0.000000000 k3 +1-1 10");
+    let mut herd = herd();
+    let (replayed, _) = replay_into(&mut herd, &[&file]);
+    assert_eq!((replayed.records, replayed.dropped, replayed.damaged_lines), (2, 0, 1));
+    assert!(herd.where_is(b"k1").is_some() && herd.where_is(b"k3").is_none());
+    assert!(herd.next_stranger().unwrap().to_string().contains("names the server Gone,"));
+    assert_eq!(herd.next_stranger(), None);
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub enum Nonsense {
     OutOfPlace,
     /// The HELLO of another server than the one that was dialled, or of another version.
     WrongServer(Refusal),
-    /// An AT line by a server that the topology does not have.
-    UnknownServer(String),
+    /// An AT line by a server whose name no topology could have.
+    ServerName(String),
     /// An AT line whose server time is too far ahead of this server's clock: one of the two clocks is
     /// wrong. The line will be sent again.
     FromAhead {
@@ -77,8 +77,8 @@ impl fmt::Display for Nonsense {
             }
             Nonsense::OutOfPlace => f.write_str("a line of this kind does not belong here"),
             Nonsense::WrongServer(refusal) => refusal.fmt(f),
-            Nonsense::UnknownServer(name) => {
-                write!(f, "it names the server {name:?}, which is not in the topology")
+            Nonsense::ServerName(name) => {
+                write!(f, "it names the server {name:?}, which is no name of a server")
             }
             Nonsense::FromAhead { by } => {
                 let seconds = by / NANOS_PER_SECOND;

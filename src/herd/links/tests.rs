@@ -380,7 +380,7 @@ fn nonsense_is_told_and_not_kept() {
         ("AT C +0.000000000 k +91-1 7", Nonsense::Syntax),
         ("AT C +0.000000000 k +1-181 7", Nonsense::Syntax),
         ("AT C 0.000000000 k +1-1 7", Nonsense::Syntax),
-        ("AT D +0.000000000 k +1-1 7", Nonsense::UnknownServer("D".to_owned())),
+        ("AT -D +0.000000000 k +1-1 7", Nonsense::ServerName("-D".to_owned())),
         ("", Nonsense::Syntax),
         ("MARK", Nonsense::Syntax),
         ("MARK -1", Nonsense::Syntax),

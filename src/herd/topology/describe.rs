@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ServerId, Topology, components, diameter, parts_without};
+use super::{Endpoint, ServerEntry, ServerId, Topology, components, diameter, parts_without};
 
 /// The servers with addresses and neighbours as a table, then what the shape of the herd means.
 ///
@@ -17,25 +17,39 @@ pub fn describe(topology: &Topology) -> String {
     text
 }
 
-/// One line per server under a heading, its columns as wide as their widest entry.
+/// One line per server under a heading, its columns as wide as their widest entry. The column of
+/// addresses for links is there when any server has one.
 fn table(topology: &Topology) -> String {
-    let heading = ["name", "address", "talks with"].map(String::from);
-    let rows = topology.ids().filter_map(|id| {
-        let server = topology.server(id)?;
-        let neighbours = match topology.neighbours(id) {
-            [] => "nobody".to_owned(),
-            neighbours => topology.names(neighbours),
-        };
-        Some([server.name.clone(), server.address(), neighbours])
-    });
-    let rows: Vec<[String; 3]> = std::iter::once(heading).chain(rows).collect();
-    let name_width = rows.iter().map(|[name, ..]| name.len()).max().unwrap_or(0);
-    let address_width = rows.iter().map(|[_, address, _]| address.len()).max().unwrap_or(0);
+    let servers: Vec<_> =
+        topology.ids().filter_map(|id| Some((id, topology.server(id)?))).collect();
+    let mut columns = vec![
+        column("name", servers.iter().map(|(_, server)| server.name.clone())),
+        column("address", servers.iter().map(|(_, server)| server.address())),
+    ];
+    if servers.iter().any(|(_, server)| server.links.is_some()) {
+        let links = |server: &ServerEntry| server.links.as_ref().map(Endpoint::address);
+        let shown = servers.iter().map(|(_, server)| links(server).unwrap_or("-".to_owned()));
+        columns.push(column("links", shown));
+    }
+    let neighbours = |id: ServerId| match topology.neighbours(id) {
+        [] => "nobody".to_owned(),
+        neighbours => topology.names(neighbours),
+    };
+    columns.push(column("talks with", servers.iter().map(|(id, _)| neighbours(*id))));
     let mut text = String::new();
-    for [name, address, neighbours] in &rows {
-        let _ = writeln!(text, "{name:name_width$}  {address:address_width$}  {neighbours}");
+    for row in 0..=servers.len() {
+        let cells = columns.iter().filter_map(|cells| cells.get(row));
+        let line = cells.map(String::as_str).collect::<Vec<_>>().join("  ");
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// A heading and what stands below it, all of one width.
+fn column(heading: &str, entries: impl Iterator<Item = String>) -> Vec<String> {
+    let cells: Vec<String> = std::iter::once(heading.to_owned()).chain(entries).collect();
+    let width = cells.iter().map(String::len).max().unwrap_or(0);
+    cells.iter().map(|cell| format!("{cell:width$}")).collect()
 }
 
 /// How far an update travels, or who never hears of whom.

@@ -16,8 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use describe::describe;
 pub use graph::{Diameter, components, diameter, parts_without};
-pub use parse::{FILE_MAX_BYTES, LINE_MAX_BYTES, NAME_MAX_BYTES, SERVERS_MAX};
+pub use parse::{FILE_MAX_BYTES, LINE_MAX_BYTES, NAME_MAX_BYTES, SERVERS_MAX, is_server_name};
 pub use problem::{PROBLEMS_MAX, Problem, TopologyErrors, Warning};
+pub use spelling::nearest;
 
 /// One server of a topology: its place in the file, counted from 0.
 ///
@@ -39,22 +40,58 @@ pub struct ServerEntry {
     pub name: String,
     /// A host name or an IP address as the file wrote it, without the brackets of an IPv6 one.
     pub host: String,
-    /// The TCP port, 1 to 65535, for clients and neighbours alike.
+    /// The TCP port, 1 to 65535: for clients, and for neighbours unless `links` names another one.
     pub port: u16,
+    /// Where neighbours dial this server, when the file gives links an address of their own.
+    pub links: Option<Endpoint>,
+}
+
+/// A host and a port, as the file wrote them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// A host name or an IP address, without the brackets of an IPv6 one.
+    pub host: String,
+    /// The TCP port, 1 to 65535.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The host's IP address, when the file names one rather than a host name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        ip_of(&self.host)
+    }
+
+    /// The address as the file writes it, see [`ServerEntry::address`].
+    pub fn address(&self) -> String {
+        address_of(&self.host, self.port)
+    }
 }
 
 impl ServerEntry {
     /// The host's IP address, when the file names one rather than a host name.
     pub fn ip(&self) -> Option<IpAddr> {
-        let v4 = self.host.parse::<Ipv4Addr>().map(IpAddr::V4);
-        v4.or_else(|_| self.host.parse::<Ipv6Addr>().map(IpAddr::V6)).ok()
+        ip_of(&self.host)
     }
 
     /// The address as the file writes it: `127.0.0.1:11550`, `[::1]:11550`, `kiwi.example:11550`.
     pub fn address(&self) -> String {
-        let (host, port) = (&self.host, self.port);
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        address_of(&self.host, self.port)
     }
+
+    /// Where neighbours dial this server: the address for links, or else the one for all.
+    pub fn dialled(&self) -> Endpoint {
+        let shared = || Endpoint { host: self.host.clone(), port: self.port };
+        self.links.clone().unwrap_or_else(shared)
+    }
+}
+
+fn ip_of(host: &str) -> Option<IpAddr> {
+    let v4 = host.parse::<Ipv4Addr>().map(IpAddr::V4);
+    v4.or_else(|_| host.parse::<Ipv6Addr>().map(IpAddr::V6)).ok()
+}
+
+fn address_of(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// The servers of a herd and the links between them.
@@ -108,7 +145,7 @@ impl Topology {
 
     /// The name that a misspelt one was most likely meant to be, if one is near.
     pub fn nearest_name(&self, wrong: &str) -> Option<&str> {
-        spelling::nearest(wrong, self.servers.iter().map(|server| server.name.as_str()))
+        nearest(wrong, self.servers.iter().map(|server| server.name.as_str()))
     }
 
     /// A server's neighbours in the order of the file, each once, never the server itself.

@@ -1,16 +1,17 @@
 //! Reads a topology file and collects every fault in it.
 //!
-//! One line per server: name, address, and the names of neighbours; `#` begins a comment. First the
-//! lines become rows of fields that know their place, then the rows are checked against each other,
-//! so that a fault in one line never hides the faults of another. The only caller is
-//! [`Topology::parse`].
+//! One line per server: name, address, perhaps `links=ADDRESS`, and the names of neighbours; `#` begins
+//! a comment. First the lines become rows of fields that know their place, then the rows are checked
+//! against each other, so that a fault in one line never hides the faults of another. The only caller
+//! is [`Topology::parse`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::problem::{PROBLEMS_MAX, Problem, TopologyErrors, Warning};
 use super::spelling::nearest;
-use super::{ServerEntry, ServerId, Topology};
+use super::{Endpoint, ServerEntry, ServerId, Topology};
 
 /// The longest file that is looked at: 256 servers with hundreds of neighbours each fit.
 pub const FILE_MAX_BYTES: usize = 256 * 1024;
@@ -37,10 +38,15 @@ struct Field<'a> {
     column: usize,
 }
 
+/// What stands before the address for links. No name contains a `=`.
+const LINKS: &str = "links=";
+
 /// One line that describes a server.
 struct Row<'a> {
     name: Field<'a>,
     address: Option<Field<'a>>,
+    /// The address for links, without [`LINKS`].
+    links: Option<Field<'a>>,
     neighbours: Vec<Field<'a>>,
 }
 
@@ -113,6 +119,7 @@ pub(super) fn parse(
         let names = check_names(&rows, &mut findings);
         topology.servers = check_addresses(&rows, &mut findings);
         topology.neighbours = check_neighbours(&rows, &names, &mut findings);
+        check_reachable(&rows, &topology.neighbours, &mut findings);
     }
 
     if findings.errors.is_empty() {
@@ -134,13 +141,16 @@ fn rows<'a>(findings: &mut Findings<'a>) -> Vec<Row<'a>> {
             findings.error_at(line, 1, message);
             continue;
         }
-        let mut fields = fields(line, text).into_iter();
+        let mut fields = fields(line, text).into_iter().peekable();
         let Some(name) = fields.next() else { continue };
         if rows.len() == SERVERS_MAX {
             findings.error(name, format!("a herd has at most {SERVERS_MAX} servers"));
             break;
         }
-        rows.push(Row { name, address: fields.next(), neighbours: fields.collect() });
+        let address = fields.next_if(|field| !field.text.starts_with(LINKS));
+        let mut row = Row { name, address, links: None, neighbours: Vec::new() };
+        fields.for_each(|field| row.take(field, findings));
+        rows.push(row);
     }
     if rows.is_empty() && findings.errors.is_empty() {
         let message = "no servers: a line for each is needed, as in \
@@ -148,6 +158,25 @@ fn rows<'a>(findings: &mut Findings<'a>) -> Vec<Row<'a>> {
         findings.error_at(1, 1, message.to_owned());
     }
     rows
+}
+
+impl<'a> Row<'a> {
+    /// Takes one of the fields behind the address: the address for links, or a neighbour's name.
+    fn take(&mut self, field: Field<'a>, findings: &mut Findings<'_>) {
+        let Some((key, value)) = field.text.split_once('=') else {
+            return self.neighbours.push(field);
+        };
+        let at_value =
+            Field { text: value, column: field.column + key.chars().count() + 1, ..field };
+        if !field.text.starts_with(LINKS) {
+            let message = format!("unknown setting {}: there is only {LINKS:?}", quoted(key));
+            findings.error(field, message);
+        } else if self.links.is_some() {
+            findings.error(field, "a second address for links: a server has one".to_owned());
+        } else {
+            self.links = Some(at_value);
+        }
+    }
 }
 
 /// The fields of a line up to its comment.
@@ -193,14 +222,19 @@ fn check_names<'a>(rows: &[Row<'a>], findings: &mut Findings<'_>) -> HashMap<&'a
     names
 }
 
+/// Whether this could be the name of a server in a topology file.
+pub fn is_server_name(name: &[u8]) -> bool {
+    (1..=NAME_MAX_BYTES).contains(&name.len())
+        && name.first().is_some_and(u8::is_ascii_alphanumeric)
+        && name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
 /// What is wrong with a server's name, if anything is.
 fn name_fault(name: &str) -> Option<String> {
     if name.len() > NAME_MAX_BYTES {
         return Some(format!("name {} is longer than {NAME_MAX_BYTES} bytes", quoted(name)));
     }
-    let well_formed = name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    (!well_formed).then(|| {
+    (!is_server_name(name.as_bytes())).then(|| {
         format!(
             "name {} should be letters and digits (and - or _ after the first), since it names \
              files and certificates too",
@@ -209,37 +243,73 @@ fn name_fault(name: &str) -> Option<String> {
     })
 }
 
-/// Checks that each server has an address of its own. A server with a bad one is left out.
+/// Checks that each server has addresses of its own. A server with a bad one is left out.
 fn check_addresses(rows: &[Row<'_>], findings: &mut Findings<'_>) -> Vec<ServerEntry> {
     let mut lines_by_address = HashMap::new();
     let mut servers = Vec::new();
     for row in rows {
         let name = row.name.text;
-        let Some(field) = row.address else {
+        let mut check =
+            |field: Field<'_>| check_address(field, &mut lines_by_address, &mut *findings);
+        let (address, links) = (row.address.and_then(&mut check), row.links.and_then(&mut check));
+        if row.address.is_none() {
             let message = format!("server {} has no address, as in 127.0.0.1:11550", quoted(name));
             findings.error(row.name, message);
-            continue;
-        };
-        let (host, port) = match address(field.text) {
-            Ok(address) => address,
-            Err(AddressFault { skip, message }) => {
-                findings.error_at(field.line, field.column + skip, message);
-                continue;
-            }
-        };
-        let server = ServerEntry { name: name.to_owned(), host: host.to_owned(), port };
-        // One address in two spellings is still one address.
-        let host = server
-            .ip()
-            .map_or_else(|| host.to_ascii_lowercase(), |ip| ip.to_canonical().to_string());
-        let first = *lines_by_address.entry((host, port)).or_insert(field.line);
-        if first != field.line {
-            let message = format!("address {} is already that of line {first}", quoted(field.text));
-            findings.error(field, message);
         }
-        servers.push(server);
+        if let Some(Endpoint { host, port }) = address {
+            servers.push(ServerEntry { name: name.to_owned(), host, port, links });
+        }
     }
     servers
+}
+
+/// Reads one address, and checks that it stands nowhere else. `None`: it cannot be read.
+fn check_address(
+    field: Field<'_>,
+    lines_by_address: &mut HashMap<(String, u16), usize>,
+    findings: &mut Findings<'_>,
+) -> Option<Endpoint> {
+    let (host, port) = match address(field.text) {
+        Ok(address) => address,
+        Err(AddressFault { skip, message }) => {
+            findings.error_at(field.line, field.column + skip, message);
+            return None;
+        }
+    };
+    let endpoint = Endpoint { host: host.to_owned(), port };
+    // One address in two spellings is still one address.
+    let host =
+        endpoint.ip().map_or_else(|| host.to_ascii_lowercase(), |ip| ip.to_canonical().to_string());
+    let shown = quoted(field.text);
+    match lines_by_address.entry((host, port)) {
+        Entry::Vacant(place) => _ = place.insert(field.line),
+        Entry::Occupied(first) if *first.get() == field.line => {
+            let message = format!("links need an address of their own, and {shown} is for clients");
+            findings.error(field, message);
+        }
+        Entry::Occupied(first) => {
+            let message = format!("address {shown} is already that of line {}", first.get());
+            findings.error(field, message);
+        }
+    }
+    Some(endpoint)
+}
+
+/// Checks that no server has neighbours who could not dial it: an unspecified address means every
+/// address of the machine that listens there, and no machine to whoever dials it.
+fn check_reachable(rows: &[Row<'_>], neighbours: &[Vec<ServerId>], findings: &mut Findings<'_>) {
+    let has_neighbours = rows.iter().zip(neighbours).filter(|(_, list)| !list.is_empty());
+    for field in has_neighbours.flat_map(|(row, _)| [row.address, row.links]).flatten() {
+        let ip = address(field.text).ok().and_then(|(host, _)| super::ip_of(host));
+        if ip.is_some_and(|ip| ip.to_canonical().is_unspecified()) {
+            let message = format!(
+                "{} is no address that a neighbour can dial: name one of this server's, and listen \
+                 there with --listen",
+                quoted(field.text)
+            );
+            findings.error(field, message);
+        }
+    }
 }
 
 /// Why a text is no address: the sentence, and after how many characters of it the fault begins.

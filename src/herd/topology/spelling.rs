@@ -6,7 +6,7 @@
 use super::NAME_MAX_BYTES;
 
 /// The name that was most likely meant: the nearest, when no more than a third of it differs.
-pub(super) fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = wrong.chars().count().max(3) / 3;
     // No good name is longer, and the work grows with the product of the lengths.
     let names = names.filter(|name| name.len() <= NAME_MAX_BYTES);

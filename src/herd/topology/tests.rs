@@ -165,6 +165,70 @@ fn one_address_in_two_spellings_is_one_address() {
 }
 
 #[test]
+fn links_may_have_an_address_of_their_own() {
+    let topology = good(
+        "A 127.0.0.1:1 links=127.0.0.1:2 B\nB kiwi:1 A links=[::1]:3 # with names before it\nC h:9 A",
+    );
+    let dialled: Vec<_> = topology.ids().map(|id| topology.server(id).unwrap().dialled()).collect();
+    assert_eq!(
+        dialled.iter().map(Endpoint::address).collect::<Vec<_>>(),
+        ["127.0.0.1:2", "[::1]:3", "h:9"]
+    );
+    assert_eq!(links(&topology), "A: B C; B: A; C: A");
+    let addresses = topology.ids().map(|id| topology.server(id).unwrap().address());
+    assert_eq!(addresses.collect::<Vec<_>>(), ["127.0.0.1:1", "kiwi:1", "h:9"]);
+    assert!(
+        describe(&topology).starts_with(
+            "name  address      links        talks with\n\
+             A     127.0.0.1:1  127.0.0.1:2  B, C\n\
+             B     kiwi:1       [::1]:3      A\n\
+             C     h:9          -            A\n"
+        ),
+        "{}",
+        describe(&topology)
+    );
+}
+
+#[test]
+fn faults_of_addresses_for_links_are_told_with_their_places() {
+    assert_eq!(
+        errors(
+            "\
+            A h:1 links=h:1 B\n\
+            B h:2 links=h:1\n\
+            C h:3 links=h:4 links=h:5 A\n\
+            D h:4 links= A\n\
+            E h:6 links=[::1 A\n\
+            F links=h:7\n\
+            G h:8 link=h:9 A=B\n"
+        ),
+        [
+            "1:13: links need an address of their own, and \"h:1\" is for clients",
+            "2:13: address \"h:1\" is already that of line 1",
+            "3:17: a second address for links: a server has one",
+            "4:3: address \"h:4\" is already that of line 3",
+            "4:13: the address has no host before its port",
+            "5:13: address \"[::1\" lacks its closing bracket",
+            "6:1: server \"F\" has no address, as in 127.0.0.1:11550",
+            "7:7: unknown setting \"link\": there is only \"links=\"",
+            "7:16: unknown setting \"A\": there is only \"links=\"",
+        ]
+    );
+}
+
+#[test]
+fn an_address_that_no_neighbour_could_dial_is_a_fault_where_there_are_neighbours() {
+    let why = "is no address that a neighbour can dial: name one of this server's, and listen there \
+               with --listen";
+    for unspecified in ["0.0.0.0:7", "[::]:7", "[::ffff:0.0.0.0]:7", "[0::0]:7"] {
+        let fault = |place: &str| [format!("{place}: \"{unspecified}\" {why}")];
+        assert_eq!(errors(&format!("A {unspecified}\nB h:2 A")), fault("1:3"));
+        assert_eq!(errors(&format!("A h:1\nB h:2 links={unspecified} A")), fault("2:13"));
+        good(&format!("A {unspecified}"));
+    }
+}
+
+#[test]
 fn a_file_without_servers_is_refused() {
     for text in ["", "\n\n", "# nobody\n"] {
         let [error] = &errors(text)[..] else { panic!("{text:?}") };

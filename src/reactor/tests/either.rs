@@ -10,7 +10,7 @@ use super::*;
 const HANDSHAKE: u8 = 22;
 
 fn either(tls: &TlsServer) -> ListenOptions {
-    ListenOptions { speech: Speech::Either(tls.clone()) }
+    ListenOptions { speech: Speech::Either(tls.clone()), ..ListenOptions::default() }
 }
 
 #[test]

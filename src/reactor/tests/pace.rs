@@ -123,7 +123,7 @@ fn many_delayed_calls_and_events_are_delivered_in_order_over_several_turns() {
 fn a_crowd_that_shakes_hands_is_served_a_few_in_each_turn() {
     let (server, client) = identity();
     let mut bench = Bench::new();
-    let options = ListenOptions { speech: Speech::Tls(server) };
+    let options = ListenOptions { speech: Speech::Tls(server), ..ListenOptions::default() };
     let address = bench.listen_with(options, || Script::new("crowd"));
     let mut crowd: Vec<_> = (0..CROWD).map(|_| TlsPeer::connect(address, &client)).collect();
     bench.until("all", |bench| bench.io().stats().accepted == CROWD);

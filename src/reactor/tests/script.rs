@@ -69,6 +69,7 @@ pub struct Script {
     made: Act,
     data: DataAct,
     read_closed: Act,
+    read_truncated: Act,
     event: EventAct,
     resume: Act,
     lost: Act,
@@ -82,6 +83,7 @@ impl Script {
             made: Box::new(|_, _| {}),
             data: Box::new(|_, _, _| {}),
             read_closed: Box::new(|me, cx| cx.io.lose_connection(me)),
+            read_truncated: Box::new(|me, cx| cx.io.end_truncated(me)),
             event: Box::new(|_, _, _| {}),
             resume: Box::new(|_, _| {}),
             lost: Box::new(|_, _| {}),
@@ -106,6 +108,14 @@ impl Script {
 
     pub fn on_read_closed(mut self, act: impl FnMut(Token, &mut BenchCtx<'_>) + 'static) -> Self {
         self.read_closed = Box::new(act);
+        self
+    }
+
+    pub fn on_read_truncated(
+        mut self,
+        act: impl FnMut(Token, &mut BenchCtx<'_>) + 'static,
+    ) -> Self {
+        self.read_truncated = Box::new(act);
         self
     }
 
@@ -146,6 +156,11 @@ impl Protocol<Notes> for Script {
     fn read_closed(&mut self, me: Token, cx: &mut BenchCtx<'_>) {
         cx.app.note(self.name, "read closed");
         (self.read_closed)(me, cx);
+    }
+
+    fn read_truncated(&mut self, me: Token, cx: &mut BenchCtx<'_>) {
+        cx.app.note(self.name, "read truncated");
+        (self.read_truncated)(me, cx);
     }
 
     fn event_received(&mut self, me: Token, event: &'static str, cx: &mut BenchCtx<'_>) {

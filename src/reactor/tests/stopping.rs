@@ -176,7 +176,7 @@ impl Application for Signalled {
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
         println!("heard {signal:?}");
         self.0 = true;
-        if signal != Signal::Hangup {
+        if matches!(signal, Signal::Terminate | Signal::Interrupt) {
             io.stop();
         }
     }
@@ -191,13 +191,18 @@ fn run_until_signalled() {
 }
 
 #[test]
-fn sigterm_stops_the_loop_after_any_number_of_sighups() {
+fn sigterm_stops_the_loop_after_any_number_of_other_signals() {
     if is_child() {
         return run_until_signalled();
     }
     in_a_child(
-        "sigterm_stops_the_loop_after_any_number_of_sighups",
-        &[("HUP", "heard Hangup"), ("HUP", "heard Hangup"), ("TERM", "heard Terminate")],
+        "sigterm_stops_the_loop_after_any_number_of_other_signals",
+        &[
+            ("HUP", "heard Hangup"),
+            ("USR1", "heard User1"),
+            ("HUP", "heard Hangup"),
+            ("TERM", "heard Terminate"),
+        ],
     );
 }
 

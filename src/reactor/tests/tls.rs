@@ -10,7 +10,7 @@ use super::*;
 const ALERT: u8 = 21;
 
 fn listening(tls: &TlsServer) -> ListenOptions {
-    ListenOptions { speech: Speech::Tls(tls.clone()) }
+    ListenOptions { speech: Speech::Tls(tls.clone()), ..ListenOptions::default() }
 }
 
 pub(super) fn trusting(tls: &TlsClient) -> ConnectOptions {
@@ -218,6 +218,35 @@ fn an_end_without_close_notify_is_reported_as_truncation_on_either_side() {
     assert_eq!(bench.app().bytes("client"), b"half a mess");
     let heard = bench.heard();
     assert!(!heard.iter().any(|note| note.contains("read closed")), "{heard:?}");
+    bench.assert_idle();
+}
+
+#[test]
+fn a_protocol_may_answer_what_was_whole_before_a_bare_fin() {
+    let (server, client) = identity();
+    let mut bench = Bench::new();
+    let address = bench.listen_with(listening(&server), || {
+        let ask = |me, _: &[u8], cx: &mut BenchCtx<'_>| {
+            cx.io.owe(me);
+            cx.io.call_later(Duration::from_secs(5), me, "answer");
+        };
+        let answer = |me, _: &'static str, cx: &mut BenchCtx<'_>| {
+            cx.io.write(me, b"the answer");
+            cx.io.settle(me);
+        };
+        let script = Script::new("server").on_data(ask).on_event(answer);
+        script.on_read_truncated(|me, cx| cx.io.lose_connection(me))
+    });
+    let mut peer = TlsPeer::connect(address, &client);
+    peer.say(b"question");
+    bench.until_heard_while_pumping("server: data question", &mut peer);
+    peer.socket.finish_sending();
+    bench.until_heard("server: read truncated");
+    bench.assert_idle();
+    bench.later(Duration::from_secs(5));
+    bench.until_tls_end(&mut peer);
+    assert_eq!((peer.text.as_slice(), peer.closed), (&b"the answer"[..], true));
+    bench.until_heard("server: lost, closed in order");
     bench.assert_idle();
 }
 

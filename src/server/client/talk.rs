@@ -9,18 +9,21 @@ use std::time::Instant;
 use crate::herd::Refused;
 use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{Ctx, Peer, Token};
+use crate::reactor::{About, Ctx, Network, Peer, Token};
 use crate::server::Server;
 use crate::server::bounds::Bounds;
 use crate::server::logging::{self, Text};
 use crate::server::places::Asker;
+use crate::server::places::fair::Who;
 use crate::server::replies::{Replies, Reply};
 use crate::wire::command::{
     Command, IAmAt, WhatsAt, looks_like_http, parse_command, write_cut_off, write_refusal,
 };
 use crate::wire::json::error_json_with_status;
-use crate::wire::peer::{PeerLine, has_peer_word, parse_peer_line};
+use crate::wire::peer::{PeerLine, parse_peer_line, peer_word};
 use crate::wire::time::Nanos;
+
+const TOO_MUCH_HELD: &str = "places: too many answers of this server wait to be taken";
 
 /// What answers a line. Apart from the receiver, which still holds the line meanwhile.
 #[derive(Default)]
@@ -41,8 +44,17 @@ pub(super) struct Rare {
     pub unanswered: Vec<u8>,
     /// The event that has it answered is on its way.
     pub told_to_go_on: bool,
-    /// The peer has closed its side, behind what is not answered yet.
-    pub read_closed: bool,
+    /// The peer has finished sending, behind what is not answered yet.
+    pub ended: Option<LastLine>,
+}
+
+/// What becomes of a last line without LF when the peer has finished sending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLine {
+    /// It is a line like any other.
+    Counts,
+    /// It may have been cut off.
+    IsDropped,
 }
 
 /// What becomes of the connection after a line.
@@ -102,15 +114,25 @@ impl Talk {
                         return Next::Link(neighbour);
                     }
                     Err((level, why)) => {
-                        log::log!(level, "{} is not let in as a neighbour: {why}", peer(me, cx));
+                        let peer = peer(me, cx);
+                        let words = format_args!("{peer} is not let in as a neighbour: {why}");
+                        cx.io.warn_at(
+                            level,
+                            "not let in",
+                            About::Connection(me),
+                            line.len(),
+                            words,
+                        );
                     }
                 }
             }
-            _ if has_peer_word(line) => {
-                let peer = peer(me, cx);
-                log::warn!("{peer} speaks as neighbours do, and is none: {}", Text(line));
+            _ => {
+                if let Some(word) = peer_word(line) {
+                    let (peer, text) = (peer(me, cx), Text(line));
+                    let words = format_args!("{peer} speaks as neighbours do, and is none: {text}");
+                    cx.io.warn(word, About::Connection(me), line.len(), words);
+                }
             }
-            _ => {}
         }
         self.reply(me, cx, |out| write_refusal(out, line));
         if first && looks_like_http(line) { Next::Close } else { Next::GoOn }
@@ -132,7 +154,9 @@ impl Talk {
                     Refused::TooFarAhead => cx.app.refused_from_ahead(cx.io),
                     Refused::Full | Refused::PastHorizon => log::Level::Info,
                 };
-                log::log!(level, "{}: refused, {refused}", peer(me, cx));
+                let peer = peer(me, cx);
+                let words = format_args!("{peer}: refused, {refused}");
+                cx.io.warn_at(level, "refused", About::Connection(me), line.len(), words);
                 self.reply(me, cx, |out| write_refusal(out, line));
             }
         }
@@ -152,10 +176,15 @@ impl Talk {
             return Next::GoOn;
         };
         let too_many = self.too_many(bounds, *held_bytes);
-        let known = too_many.map(|words| error_json_with_status("OVER_QUERY_LIMIT", words));
+        if let Some(words) = too_many.filter(|words| *words == TOO_MUCH_HELD) {
+            let about = About::Everybody;
+            cx.io.warn("too much held", about, line.len(), format_args!("{words}"));
+        }
+        let known = too_many.map(|words| error_json_with_status("OVER_QUERY_LIMIT", words).into());
         let known = known.or_else(|| {
             let asker = Asker {
                 client: me,
+                address: cx.io.peer(me).and_then(Network::of),
                 place: self.rare.as_ref().map_or(0, |rare| rare.replies.next_place()),
                 at_line: record.line.to_vec(),
                 bound: question.bound.into(),
@@ -169,7 +198,7 @@ impl Talk {
             return Next::GoOn;
         };
         let start = answers.len();
-        Reply { at_line: record.line.to_vec(), json: json.into() }.write(answers);
+        Reply { at_line: record.line.to_vec(), json }.write(answers);
         self.replied(me, start, cx);
         Next::GoOn
     }
@@ -183,9 +212,7 @@ impl Talk {
         if held_bytes < bounds.held_in_all_max_bytes {
             return None;
         }
-        let words = "places: too many answers of this server wait to be taken";
-        log::warn!("{words}");
-        Some(words)
+        Some(TOO_MUCH_HELD)
     }
 
     /// Places has answered, or never will.
@@ -195,11 +222,14 @@ impl Talk {
         }
     }
 
-    /// The connection is lost, and what it held is held no more.
-    pub fn drop_replies(&mut self, server: &mut Server) {
-        if let Some(rare) = &mut self.rare {
-            rare.replies.drop_all(&mut server.held_bytes);
+    /// The connection is lost: what it held is held no more, and what it waited for is not asked.
+    pub fn drop_replies(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        let Some(rare) = &mut self.rare else { return };
+        if rare.replies.waiting() > 0 {
+            let address = cx.io.peer(me).and_then(Network::of);
+            cx.app.places.asker_gone(Who { address, connection: me }, cx.io);
         }
+        rare.replies.drop_all(&mut cx.app.held_bytes);
     }
 
     /// Sends the replies before which nothing is waited for any more, with what stands behind them, as far
@@ -232,9 +262,16 @@ impl Talk {
         cx: &mut Ctx<'_, Server>,
     ) -> Next {
         let peer = peer(me, cx);
-        log::warn!("{peer} is closed: its line is {why}; it began {}", Text(start));
+        let words = format_args!("{peer} is closed: its line is {why}; it began {}", Text(start));
+        cx.io.warn("line cut off", About::Connection(me), start.len(), words);
         self.reply(me, cx, |out| write_cut_off(out, start));
         Next::Close
+    }
+
+    /// Answers a line as an invalid command, whatever it says.
+    pub fn refuse(&mut self, me: Token, line: &[u8], cx: &mut Ctx<'_, Server>) {
+        logging::received(me, || peer(me, cx), line);
+        self.reply(me, cx, |out| write_refusal(out, line));
     }
 
     fn reply(&mut self, me: Token, cx: &mut Ctx<'_, Server>, compose: impl FnOnce(&mut Vec<u8>)) {
@@ -298,8 +335,8 @@ impl Talk {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        let Self { replies, line_began, unanswered, told_to_go_on, read_closed } = self;
-        let waits = *told_to_go_on || *read_closed || !unanswered.is_empty();
+        let Self { replies, line_began, unanswered, told_to_go_on, ended } = self;
+        let waits = *told_to_go_on || ended.is_some() || !unanswered.is_empty();
         replies.is_empty() && line_began.is_none() && !waits
     }
 }

@@ -31,7 +31,7 @@ impl Scene {
         let limits = Limits { unread_timeout: None, ..Limits::default() };
         let mut reactor = Reactor::with_limits(Server { bounds, ..alone() }, limits).unwrap();
         let any_port = (Ipv4Addr::LOCALHOST, 0).into();
-        let options = ListenOptions { speech };
+        let options = ListenOptions { speech, ..ListenOptions::default() };
         let listener = reactor.io().listen_tcp(any_port, options, Box::new(Clients)).unwrap();
         let port = reactor.io().local_address(listener).unwrap().port();
         let client = connect(port);

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub(super) struct Opened {
 
 /// A file and the writer that fills it.
 pub(super) struct JournalFile {
-    /// Shared with the helper thread while that syncs it.
+    /// Shared with the journal's thread while that syncs it.
     file: Arc<File>,
     writer: Writer,
     /// A write has failed, and a part of it may stand at the end.
@@ -148,6 +148,10 @@ pub(super) fn open(path: &Path, herd: &mut Herd) -> io::Result<Opened> {
     }
     let mut options = OpenOptions::new();
     let file = options.read(true).append(true).create(true).mode(JOURNAL_MODE).open(path);
+    if let Ok(file) = &file {
+        // One that an editor or a copy has opened to others. A file of somebody else's stays as it is.
+        let _ = file.set_permissions(fs::Permissions::from_mode(JOURNAL_MODE));
+    }
     let mut replay = Replay::new(herd);
     let outcome = match &file {
         Ok(file) => read_to_end(file, &mut replay),

@@ -34,9 +34,7 @@ fn say_replayed(path: &Path, herd: &Herd, replayed: &Replayed) {
         "journal {path}: {clients} clients known from {records} records, and how far {marks} neighbours had told"
     );
     if dropped > 0 {
-        log::warn!(
-            "journal {path}: {dropped} records are left out: forgotten by now, too many, or of a server that is not in the topology"
-        );
+        log::warn!("journal {path}: {dropped} records are left out: forgotten by now, or too many");
     }
     if torn_bytes > 0 {
         log::warn!(

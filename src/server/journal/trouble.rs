@@ -3,12 +3,9 @@
 //! Two kinds of trouble, by what ends them: a write that succeeds, or all of the journal written to a new
 //! file. The first is tried again at a turn's end, by `journal.rs`; the second is begun from here.
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::time::Duration;
 
-use super::found::keep_copy;
-use super::hold::{Hold, refusal};
 use super::{Journal, JournalEvent};
 use crate::reactor::{Io, Target};
 use crate::server::Server;
@@ -28,7 +25,7 @@ pub(super) enum Trouble {
 impl Trouble {
     /// What is there could be read at most.
     pub fn at_start(e: &io::Error) -> Self {
-        Self::Sync(cannot_write(e))
+        Self::Sync(format!("cannot write: {e}"))
     }
 
     /// For `STATUS` and the log.
@@ -36,10 +33,6 @@ impl Trouble {
         let (Self::Write(words) | Self::Sync(words)) = self;
         words
     }
-}
-
-fn cannot_write(e: &io::Error) -> String {
-    format!("cannot write: {e}")
 }
 
 impl Journal {
@@ -79,35 +72,7 @@ impl Journal {
         // A write is tried at this turn's end.
         self.retry_is_due = false;
         if let Some(Trouble::Sync(_)) = self.trouble {
-            match self.take_what_is_there() {
-                Ok(()) => self.begin_rewrite(io),
-                Err(words) => self.fail(Trouble::Sync(words), io),
-            }
+            self.begin_rewrite(io);
         }
-    }
-
-    /// Where nothing could be written since the start: finds out whether that is over, and does what the
-    /// start could not. The error is in words.
-    fn take_what_is_there(&mut self) -> Result<(), String> {
-        if self.file.is_some() || self.rewrite.is_some() {
-            return Ok(());
-        }
-        // All of it is written anew only to a disk that takes it, and in place of a file of ours.
-        match OpenOptions::new().append(true).open(&self.path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(cannot_write(&e)),
-            _ => {}
-        }
-        if self.hold.is_none() {
-            match Hold::take(&self.path) {
-                Ok(None) => return Err(refusal(&self.path)),
-                Ok(hold) => self.hold = hold,
-                // That it cannot be found out was said at the start.
-                Err(_) => {}
-            }
-        }
-        if std::mem::take(&mut self.copy_is_due) {
-            keep_copy(&self.path);
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use log::Level;
 
 use super::lines::{beat, cut, level_of, write};
+use super::moves::Whose;
 use super::{STEADY_AFTER, State};
 use crate::herd::links::{Answer, NeighbourId, ResumedFrom};
 use crate::herd::liveness::Liveness;
@@ -41,6 +42,7 @@ impl Dialled {
 
 impl Protocol<Server> for Dialled {
     fn connection_made(&mut self, me: Token, cx: &mut Ctx<'_, Server>) {
+        cx.app.take_over(me, self.neighbour, cx.io);
         cx.io.register_producer(me);
         cx.io.set_urgent(me);
         self.liveness = Liveness::new(cx.io.now());
@@ -95,15 +97,22 @@ impl Protocol<Server> for Dialled {
         beat(me, &self.name, &mut self.liveness, cx.io, |output| herd.write_mark(id, output));
     }
 
-    fn connection_lost(&mut self, _me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
-        cx.app.herd.link_lost(self.neighbour);
+    fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         let Some(link) = cx.app.links.links.get_mut(self.neighbour.index()) else { return };
         let was_up = matches!(link.state, State::Up(_));
+        match link.whose(me) {
+            Whose::Nobodys => return,
+            Whose::Moving => return link.move_failed(self.neighbour, &self.name, why, cx.io),
+            Whose::Present => cx.app.herd.link_lost(self.neighbour),
+        }
         let now = cx.io.now();
         let is_steady = |since| now.saturating_duration_since(since) >= STEADY_AFTER;
         let was_steady = link.up_since.take().is_some_and(is_steady);
         if was_steady {
             link.backoff.reset();
+        }
+        if link.goes_on_at_new_address(&cx.app.herd, self.neighbour) {
+            return log::warn!("link to {} is down: {why}; its new address is dialled", self.name);
         }
         if cx.io.is_stopping() {
             log::info!("link to {} is down: {why}", self.name);

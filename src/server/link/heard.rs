@@ -7,7 +7,7 @@ use super::lines::{beat, cut, level_of, write};
 use super::name;
 use crate::herd::links::{NeighbourId, Taken};
 use crate::herd::liveness::Liveness;
-use crate::reactor::{Ctx, Protocol, Reason, Token};
+use crate::reactor::{About, Ctx, Protocol, Reason, Token};
 use crate::server::logging::Text;
 use crate::server::{Event, Server};
 use crate::wire::line::{Input, LineReceiver};
@@ -53,12 +53,15 @@ impl Heard {
                 Ok(Taken::Changed) => self.news += 1,
                 Ok(_) => {}
                 Err(nonsense) => {
+                    let (name, text) = (&self.name, Text(line));
                     let level = cx.app.links.cut_level(self.neighbour, cx.io.now());
-                    log::log!(level, "link from {} is cut: {nonsense}: {}", self.name, Text(line));
+                    let words = format_args!("link from {name} is cut: {nonsense}: {text}");
+                    cx.io.warn_at(level, "link is cut", About::Connection(me), line.len(), words);
                     return cx.io.abort_connection(me);
                 }
             }
         }
+        cx.app.warn_of_strangers();
     }
 }
 
@@ -77,6 +80,7 @@ impl Protocol<Server> for Heard {
             cx.io.abort_connection(earlier);
         }
         link.heard_at = cx.io.now();
+        cx.app.links.expect_missing(&cx.app.herd, cx.io);
         log::info!("link from {} is up", self.name);
         write(me, &self.name, cx.io, |output| cx.app.herd.write_resume(id, output));
         // A neighbour that dials in is back: no need to wait before dialling it.
@@ -112,6 +116,7 @@ impl Protocol<Server> for Heard {
         {
             link.heard = None;
         }
+        cx.app.links.expect_missing(&cx.app.herd, cx.io);
         log::info!("link from {} is down: {why}; it brought {} news", self.name, self.news);
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of what a turn puts on a link, with a neighbour that is a plain socket.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ fn linked_to_listener() -> (Reactor<Server>, BufReader<TcpStream>, TcpListener) 
     let me = topology.by_name(b"Solo").unwrap();
     let mut server = alone();
     server.herd = Herd::new(topology, me, 1, Settings::default());
-    server.links = Links::new(&server.herd, Trust::Addresses(Vec::new()));
+    server.links = Links::new(&server.herd, Trust::Addresses(BTreeMap::new()));
     let id = server.herd.neighbours().next().unwrap();
     let mut reactor = Reactor::new(server).unwrap();
     let cx = reactor.context();

@@ -1,19 +1,27 @@
 //! The writing thread: takes batches of lines, and makes the system calls.
 //!
-//! Owns the file, what goes wrong with it and which lines are lost by that. It knows neither the loop nor
-//! what a line says. It does nothing else, so a slow disk holds up neither the loop nor a name look-up on
-//! the helper thread. Called by `Log`, through a channel.
+//! Owns which lines are lost because the file could not be written or had no room, and looks each second
+//! whether the file still has its name. It knows neither the loop nor what a line says. It does nothing
+//! else, so a slow disk holds up neither the loop nor the journal's thread. Called by
+//! `Log`, through a channel.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use log::Level;
 
+use super::file::{LogFile, NoRoom};
 use super::lines::Lines;
 use super::{Destination, LOG_BATCH_BYTES};
+
+/// How often the thread looks whether the file is still there, and tries again what has failed.
+pub const LOG_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How much is written at a time, between two looks at the room that is left.
+const PIECE_BYTES: u64 = 1024 * 1024;
 
 /// Whole lines to be written.
 pub struct Batch {
@@ -30,9 +38,14 @@ pub type Trouble = Arc<Mutex<Option<String>>>;
 /// The file, as the writing thread holds it.
 pub struct Writer {
     destination: Destination,
-    file: Option<File>,
+    /// `None`: standard error.
+    file: Option<LogFile>,
     /// The file is to be opened anew, which may take several attempts.
     reopen: bool,
+    /// Why the last attempt failed.
+    open_trouble: Option<String>,
+    /// When the thread last looked whether the file is still there.
+    looked: Instant,
     /// Lines that are lost and of which the log has not yet said so.
     lost: u64,
     /// The rest of a line whose beginning is in the file.
@@ -42,8 +55,19 @@ pub struct Writer {
 impl Writer {
     /// Opens the destination. The error says what could not be opened and why.
     pub fn open(destination: Destination) -> Result<Self, String> {
-        let file = destination.open()?;
-        Ok(Self { destination, file, reopen: false, lost: 0, rest: Vec::new() })
+        let file = match &destination {
+            Destination::Stderr => None,
+            Destination::File(place) => Some(LogFile::open(place)?),
+        };
+        Ok(Self {
+            destination,
+            file,
+            reopen: false,
+            open_trouble: None,
+            looked: Instant::now(),
+            lost: 0,
+            rest: Vec::new(),
+        })
     }
 
     /// The thread's work: writes batch after batch, and returns each one's buffer.
@@ -53,26 +77,43 @@ impl Writer {
         give_back: &SyncSender<Vec<u8>>,
         trouble: &Trouble,
     ) {
-        while let Ok(Batch { mut text, lost, reopen }) = batches.recv() {
-            self.reopen |= reopen;
-            let now = self.write(&text, lost).err();
-            *trouble.lock().unwrap_or_else(PoisonError::into_inner) = now;
-            if text.len() < LOG_BATCH_BYTES {
-                // The rush is over that made it large.
-                text.shrink_to(LOG_BATCH_BYTES);
+        let note = |outcome: Result<(), String>| {
+            *trouble.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err();
+        };
+        loop {
+            match batches.recv_timeout(LOG_LOOK_INTERVAL) {
+                Ok(Batch { mut text, lost, reopen }) => {
+                    self.reopen_before_batch(reopen);
+                    note(self.write(&text, lost));
+                    if text.len() < LOG_BATCH_BYTES {
+                        // The rush is over that made it large.
+                        text.shrink_to(LOG_BATCH_BYTES);
+                    }
+                    text.clear();
+                    if give_back.send(text).is_err() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => note(self.write(&[], 0)),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            text.clear();
-            if give_back.send(text).is_err() {
-                return;
-            }
+        }
+    }
+
+    fn reopen_before_batch(&mut self, reopen: bool) {
+        if reopen {
+            self.reopen = true;
+            self.look();
         }
     }
 
     /// Writes lines, after which `lost` others are missing. What cannot be written is lost, and counted.
     /// The error is for people.
     fn write(&mut self, text: &[u8], lost: u64) -> Result<(), String> {
+        if self.open_trouble.is_some() || self.looked.elapsed() >= LOG_LOOK_INTERVAL {
+            self.look();
+        }
         let finished = self.finish_line();
-        let reopened = self.reopen_if_asked();
         let ready = if self.rest.is_empty() { self.say_lost() } else { finished };
         let written = match ready {
             Ok(()) => self.write_lines(text),
@@ -83,22 +124,52 @@ impl Writer {
         };
         self.lost += lost;
         let written = written.and_then(|()| self.say_lost());
-        written.map_err(|e| format!("the log cannot be written: {e}")).and(reopened)
+        let written = written.map_err(|e| format!("the log cannot be written: {e}"));
+        written.and(self.open_trouble.clone().map_or(Ok(()), Err))
     }
 
-    /// When the file cannot be opened, the old one goes on being written, and the next batch tries again.
-    fn reopen_if_asked(&mut self) -> Result<(), String> {
-        if !self.reopen {
-            return Ok(());
+    /// Opens the file anew if that was asked for, or if it was deleted or moved away. When it cannot be
+    /// opened, the old one goes on being written, and each batch and each look tries again.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let Destination::File(place) = &self.destination else { return };
+        let is_gone = self.file.as_ref().is_some_and(LogFile::is_gone);
+        if !self.reopen && !is_gone {
+            self.open_trouble = None;
+            return;
         }
-        if let Some(file) = self.destination.open()? {
-            self.file = Some(file);
-            // A line that could not be finished in the old file is not continued in the new one.
-            self.lost += u64::from(!self.rest.is_empty());
-            self.rest.clear();
+        match LogFile::open(place) {
+            Ok(file) => {
+                self.file = Some(file);
+                // A line that could not be finished in the old file is not continued in the new one.
+                self.lost += u64::from(!self.rest.is_empty());
+                self.rest.clear();
+                self.open_trouble = None;
+                if !std::mem::take(&mut self.reopen) {
+                    self.say(&format_args!("the log was deleted or moved away; this is a new one"));
+                }
+            }
+            Err(why) => {
+                if self.open_trouble.is_none() {
+                    self.say(&format_args!(
+                        "{why}; this file is written meanwhile, and it is tried again each second"
+                    ));
+                }
+                self.open_trouble = Some(why);
+            }
         }
-        self.reopen = false;
-        Ok(())
+    }
+
+    /// Adds a line of the log's own. One that finds no room is lost like any other.
+    fn say(&mut self, words: &fmt::Arguments<'_>) {
+        let mut said = Lines::new();
+        said.push(Level::Warn, words);
+        let text = said.take(Vec::new()).0;
+        if self.rest.is_empty() {
+            let _ = self.write_lines(&text);
+        } else {
+            self.lost += 1;
+        }
     }
 
     /// Writes the rest of a line of which the file has only the beginning.
@@ -126,9 +197,33 @@ impl Writer {
         result
     }
 
+    /// Writes whole lines, as far as there is room for them. Those that find none are lost.
+    fn write_lines(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        while let Some(first) = lines.split_inclusive(|byte| *byte == b'\n').next() {
+            let room = self.file.as_mut().map(|file| file.make_room(first.len() as u64));
+            let room = match room.unwrap_or(Ok(u64::MAX)) {
+                Ok(bytes) => bytes.min(PIECE_BYTES),
+                Err(NoRoom::Line) => 0,
+                Err(why) => {
+                    self.lost += count_lines(lines);
+                    return Err(why.into());
+                }
+            };
+            let (piece, left) = split_lines(lines, room, first.len());
+            if room == 0 {
+                self.lost += 1;
+            } else if let Err(e) = self.write_piece(piece) {
+                self.lost += count_lines(left);
+                return Err(e);
+            }
+            lines = left;
+        }
+        Ok(())
+    }
+
     /// Writes whole lines. A disk that fills up in the middle of one has its beginning, so its rest is
     /// kept to be written first of all; those after it are lost.
-    fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn write_piece(&mut self, lines: &[u8]) -> io::Result<()> {
         let (written, result) = self.write_bytes(lines);
         let (done, left) = lines.split_at_checked(written).unwrap_or((lines, &[]));
         let begun = matches!(done.last(), Some(byte) if *byte != b'\n');
@@ -158,34 +253,13 @@ impl Writer {
     }
 }
 
-impl Destination {
-    fn open(&self) -> Result<Option<File>, String> {
-        let Self::File(path) = self else { return Ok(None) };
-        let opened = OpenOptions::new().create(true).append(true).open(path);
-        let mut file =
-            opened.map_err(|e| format!("cannot open the log {}: {e}", path.display()))?;
-        if ends_within_a_line(path).unwrap_or(false) {
-            // A crash or a full disk has left it. If this fails too, so will the first batch, and tell.
-            let _ = file.write(b"\n");
-        }
-        Ok(Some(file))
-    }
-}
-
-/// Whether a file's last line has no end.
-fn ends_within_a_line(path: &Path) -> io::Result<bool> {
-    // Anything but a file may be without an end, or wait for somebody.
-    if !path.metadata()?.is_file() {
-        return Ok(false);
-    }
-    let mut file = File::open(path)?;
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(false);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last != [b'\n'])
+/// As many of these whole lines as `max_bytes` have room for, and the rest. At least the first, which has
+/// `first_bytes`.
+fn split_lines(lines: &[u8], max_bytes: u64, first_bytes: usize) -> (&[u8], &[u8]) {
+    let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    let fitting = lines.get(..max_bytes).unwrap_or(lines);
+    let whole = fitting.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    lines.split_at_checked(whole.max(first_bytes)).unwrap_or((lines, &[]))
 }
 
 fn count_lines(text: &[u8]) -> u64 {

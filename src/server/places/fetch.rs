@@ -3,6 +3,8 @@
 //! It frames nothing itself (`wire/http` does) and answers nobody (`places` does): it carries one
 //! question at a time and says what became of it. Called by the reactor.
 
+use std::sync::Arc;
+
 use super::{FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT};
 use crate::reactor::{Ctx, DelayedCall, Protocol, Reason, Token};
 use crate::server::{Event, Server};
@@ -12,7 +14,7 @@ use crate::wire::http::response::{Response, ResponseReader};
 /// A question for a connection to carry.
 pub struct Fetch {
     number: u64,
-    request: Vec<u8>,
+    request: Arc<[u8]>,
 }
 
 /// Without the request: it holds the key.
@@ -24,7 +26,7 @@ impl std::fmt::Debug for Fetch {
 
 impl Fetch {
     /// The question of that number, as the bytes to send.
-    pub fn new(number: u64, request: Vec<u8>) -> Self {
+    pub fn new(number: u64, request: Arc<[u8]>) -> Self {
         Self { number, request }
     }
 }
@@ -37,6 +39,10 @@ pub struct Fetcher {
     /// It has brought an answer before, so the upstream may have closed it since.
     used: bool,
 }
+
+/// What servers say when a request took too long (RFC 9110 §15.5.9): also to an idle connection, and then it
+/// may cross the next request.
+const REQUEST_TIMEOUT: u16 = 408;
 
 enum State {
     /// Connecting, with the question that it is made for.
@@ -82,7 +88,8 @@ impl Fetcher {
         if keep {
             self.state = State::Idle;
             self.set_limit(me, Some((IDLE_TIMEOUT, Event::IdleOver)), cx);
-            cx.app.places.connection_idle(me, cx.io);
+            cx.app.places.connection_idle(me);
+            cx.app.assign_questions(cx.io);
         } else {
             self.end(me, cx);
         }
@@ -93,7 +100,20 @@ impl Fetcher {
         self.state = State::Ended;
         self.set_limit(me, None, cx);
         cx.io.lose_connection(me);
-        cx.app.places.connection_ending(me, cx.io);
+        cx.app.places.connection_ending(me);
+        cx.app.assign_questions(cx.io);
+    }
+
+    /// Why the request in flight is to be sent once more: its connection was a kept one, and the upstream gave
+    /// it up before it saw the request. `why` is how that showed; `None`: the answer stands as it is.
+    fn stale(&self, why: &str) -> Option<String> {
+        let State::Waiting { reader, .. } = &self.state else { return None };
+        match reader.status() {
+            _ if !self.used => None,
+            Some(REQUEST_TIMEOUT) => Some(format!("it said {REQUEST_TIMEOUT}")),
+            _ if reader.has_begun() => None,
+            _ => Some(why.to_owned()),
+        }
     }
 
     fn fail(&mut self, me: Token, number: u64, why: String, cx: &mut Ctx<'_, Server>) {
@@ -111,7 +131,10 @@ impl Protocol<Server> for Fetcher {
                 self.send(me, &fetch, cx);
             }
             // Nobody waits for it any more.
-            _ => cx.io.abort_connection(me),
+            _ => {
+                cx.app.places.call_saved();
+                cx.io.abort_connection(me);
+            }
         }
     }
 
@@ -124,7 +147,12 @@ impl Protocol<Server> for Fetcher {
         if let Some(call) = self.limit.take() {
             cx.io.cancel(call);
         }
-        match reader.receive(data) {
+        let received = reader.receive(data);
+        if let Some(why) = self.stale("") {
+            cx.app.places.retry(number, &why);
+            return self.end(me, cx);
+        }
+        match received {
             Ok(None) => {}
             Ok(Some(answer)) => self.answered(me, number, answer, cx),
             Err(e) => self.fail(me, number, e.to_string(), cx),
@@ -136,14 +164,16 @@ impl Protocol<Server> for Fetcher {
         let State::Waiting { number, reader } = &mut self.state else {
             return self.end(me, cx);
         };
-        let (number, stale) = (*number, self.used && !reader.has_begun());
-        match reader.finish() {
+        let (number, finished) = (*number, reader.finish());
+        match finished {
             Ok(answer) => self.answered(me, number, answer, cx),
-            Err(e) if stale => {
-                cx.app.places.retry(number, &e.to_string());
-                self.end(me, cx);
-            }
-            Err(e) => self.fail(me, number, e.to_string(), cx),
+            Err(e) => match self.stale(&e.to_string()) {
+                Some(why) => {
+                    cx.app.places.retry(number, &why);
+                    self.end(me, cx);
+                }
+                None => self.fail(me, number, e.to_string(), cx),
+            },
         }
     }
 
@@ -162,9 +192,11 @@ impl Protocol<Server> for Fetcher {
 
     fn connection_lost(&mut self, me: Token, why: &Reason, cx: &mut Ctx<'_, Server>) {
         self.set_limit(me, None, cx);
+        let stale = self.stale(&words(why));
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Connecting(fetch) => {
                 let why_words = words(why);
+                cx.app.places.call_saved();
                 // One that was given up here, at the end of its question's time, tells nothing of the
                 // upstream.
                 if !matches!(why, Reason::Aborted) {
@@ -172,15 +204,18 @@ impl Protocol<Server> for Fetcher {
                 }
                 cx.app.places.finish(fetch.number, Err(why_words), cx.io);
             }
-            State::Waiting { number, reader } if self.used && !reader.has_begun() => {
-                cx.app.places.retry(number, &words(why));
-            }
-            State::Waiting { number, .. } => {
-                cx.app.places.finish(number, Err(words(why)), cx.io);
-            }
+            State::Waiting { number, mut reader } => match (stale, reader.finish()) {
+                (Some(why), _) => cx.app.places.retry(number, &why),
+                // Many servers end without TLS's close_notify. That nothing was cut off shows in the answer.
+                (None, Ok(answer)) if cx.app.places.is_whole(&answer) => {
+                    cx.app.places.finish(number, Ok(answer), cx.io);
+                }
+                (None, _) => cx.app.places.finish(number, Err(words(why)), cx.io),
+            },
             State::Idle | State::Ended => {}
         }
-        cx.app.places.connection_gone(me, cx.io);
+        cx.app.places.connection_gone(me);
+        cx.app.assign_questions(cx.io);
     }
 }
 

@@ -1,48 +1,71 @@
 //! WHATSAT's questions: who asks what, over which connection, and what becomes of the answer.
 //!
-//! A pool of kept-alive HTTPS connections to one upstream. Questions for the same place and radius that
-//! are in flight share one request. Everything has a bound: connections, questions, askers, time. Each
-//! asker hears exactly once, whatever went wrong, and a crowd of them in many turns ([`delivery`]). The
-//! connections themselves are in [`fetch`]; what is asked of whom is in [`upstream`]; an upstream that
-//! cannot be reached is not dialled for each question anew ([`breaker`]).
+//! Questions for the same place and radius share one request, and its answer serves those who ask the same a few
+//! seconds later ([`answers`]). The others wait in turn by address and connection ([`fair`]), and leave at the
+//! upstream's [`rate`] over a pool of kept-alive HTTPS connections ([`pool`]). Everything has a bound:
+//! connections, answers, askers, time. Each asker hears exactly once, whatever went wrong ([`outcome`]), and a
+//! crowd of them in many turns ([`delivery`]). When too many wait, the newest of whoever has most gives way
+//! ([`crowd`]). The connections themselves are in [`fetch`]; what is asked of whom is in [`upstream`]; an upstream
+//! that cannot be reached is not dialled for each question anew ([`breaker`]).
 
+pub mod answers;
 pub mod breaker;
+pub mod crowd;
 pub mod delivery;
+pub mod fair;
 pub mod fetch;
+mod outcome;
+pub mod pool;
+pub mod rate;
 pub mod upstream;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::replies::Reply;
 use super::{Event, Server};
-use crate::reactor::{ConnectOptions, DelayedCall, Io, Target, TlsClient, Token};
+use crate::reactor::{DelayedCall, Io, Network, Target, TlsClient, Token};
 use crate::wire::decimal::Radius;
 use crate::wire::http::request::Url;
-use crate::wire::http::response::Response;
-use crate::wire::json::{cut_list, error_json, error_json_with_status};
+use crate::wire::json::{error_json, error_json_with_status};
 use crate::wire::location::write_query;
+use answers::Answers;
 use breaker::Breaker;
+use crowd::Crowd;
 use delivery::Delivery;
-use upstream::{Question, RESULTS_MAX, Secret, Upstream};
+use fair::{Turns, Who};
+use pool::Carrier;
+use rate::Rate;
+use upstream::{Question, Secret, Upstream};
 
 pub use fetch::Fetch;
 
-/// Connections to the upstream at a time. HTTP/1.1 answers one request a connection at a time.
-pub const CONNECTIONS_MAX: usize = 8;
+/// Answers that are under way or that somebody has not been told: with so many no further question is sent. Each
+/// may have [`ANSWER_MAX_BYTES`](crate::wire::http::ANSWER_MAX_BYTES), and as much again for each bound.
+pub const ANSWERS_MAX: usize = 256;
 
-/// Questions that are in flight, wait for a connection or have an answer that is on its way to those who
-/// asked. Beyond it the answer is `OVER_QUERY_LIMIT`.
-pub const QUESTIONS_MAX: usize = 256;
+/// What a question costs its asker at least, bytes: `WHATSAT k 0 0`, with its LF.
+const ASKED_BYTES: usize = 14;
 
 /// How long an idle connection is kept for the next question.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// All the time that a question has, the wait for a connection included, unless told otherwise.
+/// All the time that an asker waits, the wait for a turn and for a connection included, unless the command line
+/// gives another.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The part of it that the first byte of the answer may take, once the request is sent.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many calls a second the upstream gets, unless the command line gives another number.
+pub const CALLS_PER_SECOND: u32 = 50;
+
+/// How long an answer serves those who ask the same, unless the command line gives another time.
+pub const CACHE_LIFETIME: Duration = Duration::from_secs(5);
+
+/// Why a question was turned away.
+const TOO_MANY: &str = "places: this server has too many questions waiting";
 
 /// Whom to ask, and how.
 pub struct Config {
@@ -54,15 +77,21 @@ pub struct Config {
     pub tls: TlsClient,
     /// What lets us in there.
     pub key: Option<Secret>,
-    /// All the time that a question has.
+    /// All the time that an asker waits.
     pub question_timeout: Duration,
+    /// How many calls a second the upstream gets; 0: as many as there are.
+    pub calls_per_second: u32,
+    /// How long an answer serves those who ask the same; zero: only those who ask meanwhile.
+    pub cache: Duration,
 }
 
-/// Somebody who waits for an answer.
+/// Somebody who asks.
 #[derive(Debug)]
 pub struct Asker {
     /// The connection that asked.
     pub client: Token,
+    /// Where it comes from.
+    pub address: Option<Network>,
     /// The place of the answer among its replies.
     pub place: u64,
     /// The first line of the reply: where the client is that was asked for.
@@ -71,60 +100,95 @@ pub struct Asker {
     pub bound: usize,
 }
 
-/// A question on its way.
+impl Asker {
+    fn who(&self) -> Who {
+        Who { address: self.address, connection: self.client }
+    }
+
+    /// The asker hears this.
+    fn hears(self, json: Arc<[u8]>, io: &mut Io<Server>) {
+        let Self { client, place, at_line, .. } = self;
+        io.post(client, Event::Reply { place, reply: Reply { at_line, json } });
+    }
+}
+
+/// An asker who waits for the answer to a question, or to be told it.
+struct Waiter {
+    asker: Asker,
+    /// The question's number.
+    question: u64,
+    since: Instant,
+}
+
+/// A question without an answer.
 struct Asked {
     question: Question,
-    askers: VecDeque<Asker>,
+    request: Arc<[u8]>,
+    /// The numbers of those who wait for it, oldest first. None may be left when it has been sent.
+    askers: BTreeSet<u64>,
     since: Instant,
-    /// Its time limit.
+    /// When it was sent; `None`: it waits for its turn.
+    sent: Option<Instant>,
+    /// The end of its first asker's time.
     limit: DelayedCall,
     /// It was sent over a kept-alive connection that died before a byte of the answer, and has its one
     /// second try, on a fresh connection.
     retried: bool,
 }
 
-/// A connection of the pool.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Idle,
-    /// It carries this question, or is about to: the event that brings it may be under way.
-    Busy(u64),
-    /// It takes no more questions, but still counts until it is gone.
-    Ending,
-}
-
-/// The questions, and the pool that carries them.
+/// The questions, those who ask them, and the pool that carries them.
 pub struct Places {
     config: Config,
-    /// Each by its number; a number is never used again, so a late event meets no stranger.
-    asked: BTreeMap<u64, Asked>,
+    /// The next number of a question or an asker. None is ever used again, so a late event meets no stranger.
     next_number: u64,
-    by_question: HashMap<Question, u64>,
-    /// Questions that wait for a connection, longest first.
-    waiting: VecDeque<u64>,
-    pool: Vec<(Token, Place)>,
+    /// The questions by number, until their answers come.
+    asked: BTreeMap<u64, Asked>,
+    /// Their numbers by what is sent for them: that is what makes two questions the same.
+    by_request: HashMap<Arc<[u8]>, u64>,
+    /// All who have not been told, by number.
+    waiters: BTreeMap<u64, Waiter>,
+    /// The same, counted.
+    crowd: Crowd,
+    /// The numbers of those whose question has not been sent.
+    turns: Turns,
+    /// Questions that have had their turn and are to be sent once more, before all others.
+    again: VecDeque<(u64, Option<Network>)>,
+    pool: Vec<Carrier>,
+    rate: Rate,
+    /// The rate's next call is waited for.
+    rate_call: Option<DelayedCall>,
+    /// When the rate last kept a question back.
+    rate_refused: Option<Instant>,
     breaker: Breaker,
+    answers: Answers,
     delivery: Delivery,
     /// [`Event::Deliver`] is posted: whoever cannot be told in this turn is told then.
     delivers_again: bool,
-    /// All who have not been told.
-    askers: usize,
+    /// The log knows that too many wait.
+    told_of_too_many: bool,
 }
 
 impl Places {
     /// Nothing asked and no connection made yet.
     pub fn new(config: Config) -> Self {
         Self {
-            config,
-            asked: BTreeMap::new(),
             next_number: 1,
-            by_question: HashMap::new(),
-            waiting: VecDeque::new(),
+            asked: BTreeMap::new(),
+            by_request: HashMap::new(),
+            waiters: BTreeMap::new(),
+            crowd: Crowd::default(),
+            turns: Turns::default(),
+            again: VecDeque::new(),
             pool: Vec::new(),
+            rate: Rate::new(config.calls_per_second),
+            rate_call: None,
+            rate_refused: None,
             breaker: Breaker::default(),
+            answers: Answers::new(config.cache),
             delivery: Delivery::default(),
             delivers_again: false,
-            askers: 0,
+            told_of_too_many: false,
+            config,
         }
     }
 
@@ -135,9 +199,10 @@ impl Places {
     }
 
     /// Asks what is near `location_text`, an ISO 6709 location. `None`: the answer comes as
-    /// [`Event::Reply`] to the asker, in every case. Else it is known at once, as JSON, and no event comes:
-    /// `OVER_QUERY_LIMIT` where `askers_max` wait already, over all questions, or why the upstream cannot be
-    /// reached.
+    /// [`Event::Reply`] to the asker, in every case. Else it is known at once, as JSON, and no event comes: it
+    /// was asked for a moment ago, or `askers_max` wait already and the asker has as many of them as anybody
+    /// (`OVER_QUERY_LIMIT`), or the upstream cannot be reached. When `askers_max` wait and somebody has more,
+    /// that one's newest question is answered `OVER_QUERY_LIMIT` instead.
     pub fn ask(
         &mut self,
         location_text: &[u8],
@@ -145,241 +210,141 @@ impl Places {
         asker: Asker,
         askers_max: usize,
         io: &mut Io<Server>,
-    ) -> Option<Vec<u8>> {
-        if self.askers >= askers_max {
-            return Some(too_many());
-        }
+    ) -> Option<Arc<[u8]>> {
         let question = question(location_text, radius);
-        if let Some(asked) = self.by_question.get(&question).and_then(|n| self.asked.get_mut(n)) {
-            self.askers += 1;
-            asked.askers.push_back(asker);
-            return None;
+        let request: Arc<[u8]> = match self.request(&question) {
+            Ok(request) => request.into(),
+            Err(why) => return Some(error_json(&format!("places: {why}")).into()),
+        };
+        let kept = self.answers.find(&request, io.now());
+        if let Some(json) = kept.and_then(|number| self.answers.ready(number, asker.bound)) {
+            return Some(json);
         }
-        if self.asked.len() + self.delivery.answers() >= QUESTIONS_MAX {
-            return Some(too_many());
+        let is_new = kept.is_none() && !self.by_request.contains_key(&request);
+        if let Some(why) = self.refusal(io.now()).filter(|_| is_new) {
+            self.log_failure(&question, 0.0, why, 1, io);
+            return Some(error_json(&format!("places: {why}")).into());
         }
-        if let Some(why) = self.refusal(io.now()) {
-            self.log_failure(&question, 0.0, why, 1);
-            return Some(error_json(&format!("places: {why}")));
+        if !self.has_room_for(asker.who(), askers_max, io) {
+            return Some(over_limit(TOO_MANY));
         }
-        self.askers += 1;
-        let number = self.next_number;
-        self.next_number += 1;
-        let limit = Event::QuestionOver(number);
-        let limit = io.call_later(self.config.question_timeout, Target::Application, limit);
-        let since = io.now();
-        self.by_question.insert(question.clone(), number);
-        let askers = VecDeque::from([asker]);
-        self.asked.insert(number, Asked { question, askers, since, limit, retried: false });
-        self.waiting.push_back(number);
-        self.assign(io);
+        // Looked up only now: whoever gave way may have been the only one who asked the same.
+        let shared = kept.or_else(|| self.by_request.get(&request).copied());
+        let number = shared.unwrap_or_else(|| self.new_question(question, request, io));
+        self.join(number, asker, io.now());
+        if kept.is_some() {
+            self.deliver(io);
+        } else {
+            // Whoever asks has just been found to have room for the answer.
+            self.assign(true, io);
+        }
         None
     }
 
-    /// Why a question that came now would fail at once: it would be dialled for, and the upstream has just
-    /// refused that. One that has to wait for a connection may find it back.
-    fn refusal(&self, now: Instant) -> Option<&str> {
-        let has_idle = self.pool.iter().any(|(_, place)| *place == Place::Idle);
-        let would_dial = !has_idle && self.pool.len() < CONNECTIONS_MAX;
-        self.breaker.refusal(now).filter(|_| would_dial)
-    }
-
-    /// Gives waiting questions to connections: idle ones first, then new ones, as far as there may be.
-    fn assign(&mut self, io: &mut Io<Server>) {
-        while let Some(&number) = self.waiting.front() {
-            let Some(asked) = self.asked.get(&number) else {
-                // It had all its time while it waited.
-                self.waiting.pop_front();
-                continue;
-            };
-            // A question that met a dead kept-alive connection gets one that is surely fresh. The dead
-            // one still counts until it is gone, and its end brings us here again.
-            let idle = |(_, place): &&(Token, Place)| *place == Place::Idle && !asked.retried;
-            let idle = self.pool.iter().find(idle).map(|(token, _)| *token);
-            if idle.is_none() && self.pool.len() >= CONNECTIONS_MAX {
-                return;
-            }
-            self.waiting.pop_front();
-            // Only what would be dialled for: a kept connection needs no attempt.
-            let refused = self.breaker.refusal(io.now()).filter(|_| idle.is_none());
-            let request = refused.map_or_else(|| self.request(asked), |why| Err(why.to_owned()));
-            match request {
-                Ok(request) => self.carry(Fetch::new(number, request), number, idle, io),
-                Err(e) => self.finish(number, Err(e), io),
-            }
-        }
-    }
-
-    fn request(&self, asked: &Asked) -> Result<Vec<u8>, String> {
+    fn request(&self, question: &Question) -> Result<Vec<u8>, String> {
         let mut request = Vec::new();
         let Config { upstream, url, key, .. } = &self.config;
         let server = upstream::Server { host_field: &url.host_field(), prefix: &url.prefix };
-        upstream
-            .build(&mut request, server, &asked.question, key.as_ref())
-            .map_err(|e| e.to_string())?;
-        Ok(request)
+        let built = upstream.build(&mut request, server, question, key.as_ref());
+        built.map(|()| request).map_err(|e| e.to_string())
     }
 
-    /// Puts a question on an idle connection, or on a new one.
-    fn carry(&mut self, fetch: Fetch, number: u64, idle: Option<Token>, io: &mut Io<Server>) {
-        if let Some(token) = idle {
-            self.set_place(token, Place::Busy(number));
-            return io.post(token, Event::Fetch(Box::new(fetch)));
-        }
-        let tls = Some(self.config.tls.clone());
-        let options = ConnectOptions { tls, ..ConnectOptions::default() };
-        let fetcher = Box::new(fetch::Fetcher::new(fetch));
-        let token = io.connect_tcp(&self.config.url.host, self.config.url.port, options, fetcher);
-        self.pool.push((token, Place::Busy(number)));
+    fn new_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
     }
 
-    /// A connection was made, TLS and all.
-    pub(super) fn connected(&mut self) {
-        self.breaker.succeeded();
+    fn new_question(&mut self, question: Question, request: Arc<[u8]>, io: &mut Io<Server>) -> u64 {
+        let number = self.new_number();
+        let limit = Event::QuestionOver(number);
+        let limit = io.call_later(self.config.question_timeout, Target::Application, limit);
+        self.by_request.insert(Arc::clone(&request), number);
+        let (askers, since) = (BTreeSet::new(), io.now());
+        let asked = Asked { question, request, askers, since, sent: None, limit, retried: false };
+        self.asked.insert(number, asked);
+        number
     }
 
-    /// A connection could not be made: that speaks for the questions that come just after it, too.
-    pub(super) fn connect_failed(&mut self, why: &str, now: Instant) {
-        self.breaker.failed(why.to_owned(), now);
-    }
-
-    fn set_place(&mut self, token: Token, place: Place) -> Option<Place> {
-        let (_, present) = self.pool.iter_mut().find(|(t, _)| *t == token)?;
-        Some(std::mem::replace(present, place))
-    }
-
-    /// A connection has its answer and can take the next question.
-    pub(super) fn connection_idle(&mut self, token: Token, io: &mut Io<Server>) {
-        self.set_place(token, Place::Idle);
-        self.assign(io);
-    }
-
-    /// A connection takes no more questions.
-    pub(super) fn connection_ending(&mut self, token: Token, io: &mut Io<Server>) {
-        self.release(token);
-        self.assign(io);
-    }
-
-    /// A connection is gone.
-    pub(super) fn connection_gone(&mut self, token: Token, io: &mut Io<Server>) {
-        self.release(token);
-        self.pool.retain(|(t, _)| *t != token);
-        self.assign(io);
-    }
-
-    /// A question that a connection was given and has not answered waits again: it may have been handed
-    /// over in the very turn in which the connection ended, and would meet nobody there.
-    fn release(&mut self, token: Token) {
-        if let Some(Place::Busy(number)) = self.set_place(token, Place::Ending)
-            && self.is_asked(number)
-        {
-            self.waiting.push_front(number);
+    /// One more asker waits for a question, or to be told the answer to it.
+    fn join(&mut self, question: u64, asker: Asker, since: Instant) {
+        let (number, who) = (self.new_number(), asker.who());
+        self.crowd.insert(who, number);
+        self.waiters.insert(number, Waiter { asker, question, since });
+        if let Some(asked) = self.asked.get_mut(&question) {
+            asked.askers.insert(number);
+            if asked.sent.is_none() {
+                self.turns.insert(who, number);
+            }
+        } else {
+            self.answers.join(question);
+            self.delivery.insert(who, number);
         }
     }
 
-    /// A kept-alive connection died before a byte of the answer: the upstream had closed it meanwhile.
-    /// The question waits again when that connection ends, for a fresh one, which is not retried.
-    pub(super) fn retry(&mut self, number: u64, why: &str) {
-        if let Some(asked) = self.asked.get_mut(&number) {
-            asked.retried = true;
-            log::info!("places: a kept connection was dead ({why}); asking again on a fresh one");
+    /// An asker waits no longer. A question that nobody waits for is not sent.
+    fn withdraw(&mut self, number: u64, io: &mut Io<Server>) -> Option<Asker> {
+        let Waiter { asker, question, .. } = self.waiters.remove(&number)?;
+        let who = asker.who();
+        self.crowd.remove(who, number);
+        let Some(asked) = self.asked.get_mut(&question) else {
+            self.delivery.remove(who, number);
+            self.answers.leave(question);
+            return Some(asker);
+        };
+        asked.askers.remove(&number);
+        if asked.sent.is_none() {
+            self.turns.remove(who, number);
+            if asked.askers.is_empty() {
+                self.take_question(question, io);
+            }
+        }
+        Some(asker)
+    }
+
+    /// A question is asked no more.
+    fn take_question(&mut self, number: u64, io: &mut Io<Server>) -> Option<Asked> {
+        let asked = self.asked.remove(&number)?;
+        io.cancel(asked.limit);
+        self.by_request.remove(&asked.request);
+        Some(asked)
+    }
+
+    /// Whether one more asker may wait. Where too many do, the newest question of whoever has most is turned
+    /// away; not that of the newcomer, unless it is the one with the most.
+    fn has_room_for(&mut self, newcomer: Who, askers_max: usize, io: &mut Io<Server>) -> bool {
+        if self.crowd.size() < askers_max {
+            self.told_of_too_many &= self.crowd.size() >= askers_max / 2;
+            return true;
+        }
+        if !std::mem::replace(&mut self.told_of_too_many, true) {
+            log::warn!(
+                "{TOO_MANY}; further warnings are suppressed until half of them are answered"
+            );
+        }
+        let way = self.crowd.gives_way_to(newcomer).filter(|_| askers_max > 0);
+        let Some((_, number)) = way else { return false };
+        if let Some(asker) = self.withdraw(number, io) {
+            asker.hears(over_limit(TOO_MANY), io);
+        }
+        true
+    }
+
+    /// A connection is lost: nothing is asked on its behalf any more. What has been sent goes on.
+    pub fn asker_gone(&mut self, who: Who, io: &mut Io<Server>) {
+        for number in self.crowd.entries_of(who) {
+            self.withdraw(number, io);
         }
     }
 
-    /// Whether somebody still waits for this answer.
+    /// Whether a question has no answer yet.
     pub(super) fn is_asked(&self, number: u64) -> bool {
         self.asked.contains_key(&number)
     }
-
-    /// A question has had all its time.
-    pub fn question_over(&mut self, number: u64, io: &mut Io<Server>) {
-        let seconds = self.config.question_timeout.as_secs_f64();
-        self.finish(number, Err(format!("no complete answer within {seconds} s")), io);
-        // The connection would bring an answer that nobody waits for.
-        let stuck = |(_, place): &&(Token, Place)| *place == Place::Busy(number);
-        if let Some((token, _)) = self.pool.iter().find(stuck) {
-            io.abort_connection(*token);
-        }
-    }
-
-    /// The end of every question: it is shared no more, for whoever asks from now on wants to know what
-    /// is so now, and each asker gets its one reply.
-    pub(super) fn finish(
-        &mut self,
-        number: u64,
-        outcome: Result<Response, String>,
-        io: &mut Io<Server>,
-    ) {
-        let Some(asked) = self.asked.remove(&number) else { return };
-        io.cancel(asked.limit);
-        self.by_question.remove(&asked.question);
-        self.log_outcome(&asked, &outcome, io.now());
-        let upstream = self.config.upstream;
-        let answered = outcome.is_ok();
-        let judged = outcome
-            .map_err(|why| format!("places: {why}"))
-            .and_then(|response| body_of_use(upstream, response));
-        if let (true, Err(why)) = (answered, &judged) {
-            log::warn!("{why}: {}", asked.question);
-        }
-        self.delivery.push(judged, upstream.list_name(), asked.askers);
-        self.deliver(io);
-    }
-
-    /// Another turn has come, for those who could not be told in the one before.
-    pub fn deliver_again(&mut self, io: &mut Io<Server>) {
-        self.delivers_again = false;
-        self.delivery.turn_begins();
-        self.deliver(io);
-    }
-
-    /// Tells as many askers as this turn may. The only place where an answer becomes a reply.
-    fn deliver(&mut self, io: &mut Io<Server>) {
-        while let Some((asker, json)) = self.delivery.take_next() {
-            let Asker { client, place, at_line, .. } = asker;
-            self.askers -= 1;
-            io.post(client, Event::Reply { place, reply: Reply { at_line, json } });
-            if !std::mem::replace(&mut self.delivers_again, true) {
-                io.post(Target::Application, Event::Deliver);
-            }
-        }
-    }
-
-    fn log_outcome(&self, asked: &Asked, outcome: &Result<Response, String>, now: Instant) {
-        let took = now.saturating_duration_since(asked.since).as_secs_f64() * 1000.0;
-        let (upstream, question) = (self.config.upstream, &asked.question);
-        let askers = asked.askers.len();
-        match outcome {
-            Ok(response) => {
-                let (status, bytes) = (response.status, response.body.len());
-                log::info!(
-                    "places: {upstream} answered {status} in {took:.1} ms with {bytes} bytes: \
-                     {question}, for {askers}"
-                );
-            }
-            Err(why) => self.log_failure(question, took, why, askers),
-        }
-    }
-
-    fn log_failure(&self, question: &Question, took: f64, why: &str, askers: usize) {
-        let upstream = self.config.upstream;
-        log::warn!("places: {upstream} failed after {took:.1} ms: {why}: {question}, for {askers}");
-    }
-}
-
-/// The body of an answer that can be passed on, or what is wrong with it.
-fn body_of_use(upstream: Upstream, response: Response) -> Result<Vec<u8>, String> {
-    upstream.judge(&response)?;
-    let list = cut_list(&response.body, upstream.list_name(), RESULTS_MAX);
-    list.map_err(|e| format!("places: {e}"))?;
-    Ok(response.body)
 }
 
 /// The answer to one question too many, in the shape that Places itself uses.
-fn too_many() -> Vec<u8> {
-    let words = "places: this server has too many questions waiting";
-    log::warn!("{words}");
-    error_json_with_status("OVER_QUERY_LIMIT", words)
+fn over_limit(words: &str) -> Arc<[u8]> {
+    error_json_with_status("OVER_QUERY_LIMIT", words).into()
 }
 
 /// What is asked, as texts that stand in the request as they are.

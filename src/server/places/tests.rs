@@ -5,12 +5,14 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 
+use super::pool::{CONNECTIONS_MAX, Place};
 use super::*;
 use crate::reactor::{
     Application, Ctx, Factory, ListenOptions, Now, Peer, Protocol, Reactor, Speech, TlsServer,
 };
 use crate::server::alone;
 use crate::wire::decimal::parse_radius;
+use crate::wire::http::response::Response;
 
 #[test]
 fn a_question_holds_plain_numbers() {
@@ -79,7 +81,7 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let tls = TlsServer::new(vec![made.cert.der().to_vec()], made.signing_key.serialize_der());
     let mut other = Reactor::new(Other(0)).unwrap();
-    let options = ListenOptions { speech: Speech::Tls(tls.unwrap()) };
+    let options = ListenOptions { speech: Speech::Tls(tls.unwrap()), ..ListenOptions::default() };
     let any = "127.0.0.1:0".parse().unwrap();
     let listener = other.io().listen_tcp(any, options, Box::new(Other(0))).unwrap();
     let port = other.io().local_address(listener).unwrap().port();
@@ -90,13 +92,15 @@ fn an_idle_connection_is_closed_in_order_when_its_time_is_over() {
         tls: TlsClient::from_pem(made.cert.pem().as_bytes()).unwrap(),
         key: None,
         question_timeout: QUESTION_TIMEOUT,
+        calls_per_second: 0,
+        cache: Duration::ZERO,
     };
     let mut server = Reactor::new(Server { places: Places::new(config), ..alone() }).unwrap();
 
     let start = Instant::now();
     // Replies to one who is no connection are dropped.
     let nobody = server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
-    let asker = Asker { client: nobody, place: 0, at_line: Vec::new(), bound: 20 };
+    let asker = Asker { client: nobody, address: None, place: 0, at_line: Vec::new(), bound: 20 };
     let cx = server.context();
     let known = cx.app.places.ask(b"+1+1", parse_radius(b"10").unwrap(), asker, 1, cx.io);
     assert_eq!(known, None);
@@ -158,8 +162,8 @@ fn ask(
     bound: usize,
     radius: &str,
     cx: &mut Ctx<'_, Server>,
-) -> Option<Vec<u8>> {
-    let asker = Asker { client, place, at_line: b"AT Solo".to_vec(), bound };
+) -> Option<Arc<[u8]>> {
+    let asker = Asker { client, address: None, place, at_line: b"AT Solo".to_vec(), bound };
     cx.app.places.ask(b"+1+1", parse_radius(radius.as_bytes()).unwrap(), asker, 10_000, cx.io)
 }
 
@@ -187,6 +191,8 @@ impl Crowd {
             tls: TlsClient::web().unwrap(),
             key: None,
             question_timeout: QUESTION_TIMEOUT,
+            calls_per_second: 0,
+            cache: Duration::ZERO,
         };
         let mut server = Reactor::new(Server { places: Places::new(config), ..alone() }).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
@@ -197,7 +203,7 @@ impl Crowd {
         let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         client.write_all(count.to_string().as_bytes()).unwrap();
         let mut crowd = Self { server, heard, _client: client, _upstream: upstream };
-        while crowd.server.app().places.askers < count {
+        while crowd.server.app().places.waiters.len() < count {
             crowd.turn();
         }
         crowd
@@ -226,7 +232,7 @@ fn a_crowd_that_asks_the_same_is_answered_in_many_turns_in_order_with_one_copy_f
         let replies = crowd.turn();
         assert!(replies.len() <= delivery::ANSWERED_PER_TURN, "{}", replies.len());
         all.extend(replies);
-        let untold = crowd.server.app().places.askers;
+        let untold = crowd.server.app().places.waiters.len();
         assert!(
             untold <= 1000 - all.len(),
             "{untold} are still waiting of whom {} heard",
@@ -239,7 +245,7 @@ fn a_crowd_that_asks_the_same_is_answered_in_many_turns_in_order_with_one_copy_f
         assert!(Arc::ptr_eq(first, json), "the reply to {place} has a copy of its own");
     }
     assert_eq!((&*all[0].1, &*all[2].1), (&b"{\"results\":[]}"[..], &b"{\"results\":[1,2]}"[..]));
-    assert_eq!(crowd.server.app().places.askers, 0);
+    assert_eq!(crowd.server.app().places.waiters.len(), 0);
 }
 
 #[test]
@@ -265,28 +271,102 @@ fn who_asks_while_an_answer_is_handed_out_asks_anew() {
     let late = crowd.server.io().listen_tcp(any, ListenOptions::default(), nobody).unwrap();
     ask(late, 0, 20, "10", &mut crowd.server.context());
     let places = &crowd.server.app().places;
-    assert!(places.delivery.answers() == 1 && first.len() < 200, "all were told at once");
-    assert!(!places.is_asked(1) && places.is_asked(2) && places.asked[&2].askers.len() == 1);
-    assert_eq!(places.askers, 1 + 200 - 2 * delivery::ANSWERED_PER_TURN);
+    assert!(places.answers.untold() == 1 && first.len() < 200, "all were told at once");
+    assert!(!places.is_asked(1) && places.asked.values().all(|asked| asked.askers.len() == 1));
+    assert_eq!(
+        (places.asked.len(), places.waiters.len()),
+        (1, 1 + 200 - 2 * delivery::ANSWERED_PER_TURN)
+    );
 }
 
 #[test]
-fn answers_that_are_handed_out_count_as_questions() {
-    let mut crowd = Crowd::new(200);
-    crowd.answered("1");
+fn who_takes_the_place_of_the_only_one_that_asked_the_same_is_answered() {
+    let mut crowd = Crowd::new(0);
     let any = "127.0.0.1:0".parse().unwrap();
-    let late =
-        crowd.server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
-    for number in 2..1000 {
-        ask(late, number, 20, &format!("0.{number:04}"), &mut crowd.server.context());
-        let cx = crowd.server.context();
-        cx.app.places.finish(number, Ok(answer("1")), cx.io);
+    let mut client = || {
+        let nobody = Box::new(Nobody);
+        crowd.server.io().listen_tcp(any, ListenOptions::default(), nobody).unwrap()
+    };
+    let (first, second) = (client(), client());
+    let cx = crowd.server.context();
+    cx.app.places.pool = vec![busy(first); CONNECTIONS_MAX];
+    let radius = parse_radius(b"10").unwrap();
+    for client in [first, second] {
+        let asker = Asker { client, address: None, place: 0, at_line: Vec::new(), bound: 20 };
+        assert_eq!(cx.app.places.ask(b"+1+1", radius, asker, 1, cx.io), None);
     }
-    assert_eq!(crowd.server.app().places.delivery.answers(), QUESTIONS_MAX);
-    while crowd.server.app().places.askers > 0 {
-        crowd.turn();
+    let places = &mut cx.app.places;
+    let (number, asked) = places.asked.first_key_value().unwrap();
+    assert_eq!((places.asked.len(), asked.askers.len(), places.waiters.len()), (1, 1, 1));
+    assert!(places.waiters.values().all(|waiter| waiter.asker.client == second));
+    let number = *number;
+    places.finish(number, Ok(answer("1")), cx.io);
+    assert!(places.waiters.is_empty() && places.turns.is_empty() && places.asked.is_empty());
+}
+
+#[test]
+fn whoever_joins_a_question_that_waits_has_all_its_own_time() {
+    let mut server = Reactor::new(alone()).unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let me = server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
+    let start = Instant::now();
+    let at = |server: &mut Reactor<Server>, time: Duration| {
+        server.advance(Now { monotonic: start + time, ..Now::read() });
+        let places = &server.app().places;
+        (places.asked.len(), places.waiters.len())
+    };
+    at(&mut server, Duration::ZERO);
+    server.app().places.pool = vec![busy(me); CONNECTIONS_MAX];
+    ask(me, 0, 20, "1", &mut server.context());
+    let almost = QUESTION_TIMEOUT.saturating_sub(Duration::from_nanos(1));
+    assert_eq!(at(&mut server, almost), (1, 1));
+    ask(me, 1, 20, "1", &mut server.context());
+    assert_eq!(server.app().places.asked.len(), 1);
+    assert_eq!(at(&mut server, QUESTION_TIMEOUT), (1, 1));
+    assert_eq!(at(&mut server, almost + almost), (1, 1));
+    assert_eq!(at(&mut server, almost + QUESTION_TIMEOUT), (0, 0));
+    assert!(server.app().places.turns.is_empty() && server.app().places.by_request.is_empty());
+}
+
+#[test]
+fn no_question_is_sent_while_too_many_answers_wait_to_be_told() {
+    let mut server = Reactor::new(alone()).unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let me = server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
+    let mut cx = server.context();
+    let told_late = 1_000_000..1_000_000 + ANSWERS_MAX as u64;
+    for number in told_late.clone() {
+        cx.app.places.answers.insert(number, Err(Vec::new()), "results", 1);
     }
-    assert_eq!(crowd.server.app().places.delivery.answers(), 0);
+    assert_eq!(ask(me, 0, 20, "1", &mut cx), None);
+    let sent = |places: &Places| places.asked.values().any(|asked| asked.sent.is_some());
+    assert!(!sent(&cx.app.places) && cx.app.places.pool.is_empty());
+    cx.app.places.answers.leave(told_late.start);
+    cx.app.assign_questions(cx.io);
+    assert!(sent(&cx.app.places) && cx.app.places.pool.len() == 1);
+}
+
+#[test]
+fn a_question_whose_answer_would_have_no_room_is_over_the_limit_when_its_turn_comes() {
+    let mut server = Reactor::new(alone()).unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let me = server.io().listen_tcp(any, ListenOptions::default(), Box::new(Nobody)).unwrap();
+    let mut cx = server.context();
+    cx.app.places.pool = vec![busy(me); CONNECTIONS_MAX];
+    for radius in ["1", "2", "3"] {
+        assert_eq!(ask(me, 0, 20, radius, &mut cx), None);
+    }
+    assert_eq!(cx.app.places.asked.len(), 3);
+    cx.app.held_bytes = cx.app.bounds.held_in_all_max_bytes;
+    cx.app.places.pool.clear();
+    cx.app.assign_questions(cx.io);
+    let places = &cx.app.places;
+    assert_eq!((places.asked.len(), places.waiters.len(), places.pool.len()), (0, 0, 0));
+}
+
+/// A connection that carries somebody's question.
+fn busy(token: Token) -> Carrier {
+    Carrier { token, place: Place::Busy(0, None) }
 }
 
 #[test]
@@ -299,15 +379,14 @@ fn that_the_upstream_refuses_is_known_at_once_to_whoever_would_have_it_dialled()
     server.advance(Now { monotonic: start, ..Now::read() });
     let mut cx = server.context();
     cx.app.places.connect_failed("connection refused", start);
-    let refused = Some(error_json("places: connection refused"));
+    let refused = Some(error_json("places: connection refused").into());
     assert_eq!(ask(me, 0, 20, "1", &mut cx), refused);
     let places = &mut cx.app.places;
-    assert_eq!((places.askers, places.asked.len(), places.pool.len()), (0, 0, 0));
+    assert_eq!((places.waiters.len(), places.asked.len(), places.pool.len()), (0, 0, 0));
     // Where no connection is to be made, none can be refused: the question waits, or is carried.
-    places.pool = vec![(me, Place::Busy(0)); CONNECTIONS_MAX];
+    places.pool = vec![busy(me); CONNECTIONS_MAX];
     assert_eq!(ask(me, 1, 20, "2", &mut cx), None);
-    cx.app.places.pool = vec![(me, Place::Idle)];
-    cx.app.places.waiting.clear();
+    cx.app.places.pool = vec![Carrier { token: me, place: Place::Idle }; 2];
     assert_eq!(ask(me, 2, 20, "3", &mut cx), None);
     cx.app.places.pool.clear();
     assert_eq!(ask(me, 3, 20, "4", &mut cx), refused);

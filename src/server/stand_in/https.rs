@@ -14,10 +14,11 @@ use super::answer::answer;
 use super::gazetteer::Gazetteer;
 use crate::reactor::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
-    Application, Ctx, DelayedCall, Factory, Io, ListenOptions, Peer, Protocol, Reactor, Reason,
-    Signal, Speech, TlsServer, Token,
+    About, Application, Ctx, DelayedCall, Factory, Io, Peer, Protocol, Reactor, Reason, Signal,
+    Speech, TlsServer, Token,
 };
 use crate::server::control::{Controlled, utc};
+use crate::server::listening::listen_on_all;
 use crate::server::logging::{Log, LogEvent, Text};
 use crate::server::unix_nanos;
 use crate::wire::http::server::{Incoming, RequestReader, query_pairs, write_response};
@@ -69,7 +70,7 @@ impl Application for StandIn {
 
     fn signal_received(&mut self, signal: Signal, io: &mut Io<Self>) {
         match signal {
-            Signal::Hangup => self.log.reopen(),
+            Signal::Hangup | Signal::User1 => self.log.reopen(signal),
             Signal::Terminate | Signal::Interrupt => io.stop(),
         }
     }
@@ -92,17 +93,22 @@ impl Controlled for StandIn {
 }
 
 impl StandIn {
-    /// A reactor that serves the built-in towns on `listen`, and writes the certificate that vouches for
+    /// A reactor that serves the built-in towns at all addresses of `listen`, and writes the certificate that vouches for
     /// it to `ca_out`. The error says which of this failed.
-    pub fn reactor(listen: SocketAddr, ca_out: &Path, log: Log) -> Result<Reactor<Self>, String> {
+    pub fn reactor(
+        listen: &[SocketAddr],
+        ca_out: &Path,
+        log: Log,
+    ) -> Result<Reactor<Self>, String> {
         let gazetteer = Gazetteer::built_in()?;
         let (tls, pem) = certificate()?;
-        let failed = |e: std::io::Error| format!("cannot listen on {listen}: {e}");
-        let app = Self { gazetteer, log, address: listen, started: 0, requests: 0 };
-        let mut reactor = Reactor::new(app).map_err(failed)?;
-        let options = ListenOptions { speech: Speech::Tls(tls) };
-        let listener = reactor.io().listen_tcp(listen, options, Box::new(Https)).map_err(failed)?;
-        let address = reactor.io().local_address(listener).unwrap_or(listen);
+        let address = *listen.first().ok_or("there is no address to listen on")?;
+        let app = Self { gazetteer, log, address, started: 0, requests: 0 };
+        let mut reactor =
+            Reactor::new(app).map_err(|e| format!("the event loop cannot start: {e}"))?;
+        let speech = Speech::Tls(tls);
+        let listening = listen_on_all(reactor.io(), listen, &speech, || Box::new(Https))?;
+        let address = listening.first().copied().unwrap_or(address);
         let started = unix_nanos(reactor.io().wall_clock());
         (reactor.app().address, reactor.app().started) = (address, started);
         write_whole(ca_out, &pem)
@@ -110,7 +116,7 @@ impl StandIn {
         Ok(reactor)
     }
 
-    /// Where it listens.
+    /// Where it listens; the first of several.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -168,6 +174,11 @@ impl Protocol<StandIn> for Connection {
         self.silence = Some(cx.io.call_later(SILENCE_TIMEOUT, me, Event::Silent));
     }
 
+    /// A request is framed by itself: those that were whole are answered.
+    fn read_truncated(&mut self, me: Token, cx: &mut Ctx<'_, StandIn>) {
+        cx.io.lose_connection(me);
+    }
+
     fn data_received(&mut self, me: Token, mut data: &[u8], cx: &mut Ctx<'_, StandIn>) {
         if let Some(silence) = self.silence {
             cx.io.reset(silence, SILENCE_TIMEOUT);
@@ -184,8 +195,9 @@ impl Protocol<StandIn> for Connection {
                 }
                 Ok(None) => return,
                 Err(refusal) => {
-                    log::warn!("{} is refused: {} {}", self.peer, refusal.status, refusal.reason);
                     let (status, reason) = (refusal.status, refusal.reason);
+                    let words = format_args!("{} is refused: {status} {reason}", self.peer);
+                    cx.io.warn("refused", About::Connection(me), 0, words);
                     let body = format!("{reason}\n");
                     cx.io.write_with(me, |output| {
                         write_response(output, status, reason, &[PLAIN], body.as_bytes(), false);

@@ -27,13 +27,58 @@ pub enum Framing {
     ToClose,
 }
 
+/// The codings that change a body, as IANA's registry of content codings has them.
+const CODINGS: [&str; 12] = [
+    "aes128gcm",
+    "br",
+    "compress",
+    "dcb",
+    "dcz",
+    "deflate",
+    "exi",
+    "gzip",
+    "pack200-gzip",
+    "x-compress",
+    "x-gzip",
+    "zstd",
+];
+
+/// What `Content-Encoding` says of a body (RFC 9110 §8.4). The greater of two is the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Encoding {
+    /// The body is as it is: there is no such field, or it is empty or says `identity`.
+    Identity,
+    /// It names something that is no coding, as `utf-8`. What the body is then is anybody's guess.
+    Unknown,
+    /// The body is compressed or otherwise coded.
+    Coded,
+}
+
+impl Encoding {
+    /// Reads one field's value, which is a list.
+    fn read(value: &[u8]) -> Self {
+        let codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        codings.map(Self::of_coding).max().unwrap_or(Self::Identity)
+    }
+
+    fn of_coding(name: &[u8]) -> Self {
+        if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
+            Self::Identity
+        } else if CODINGS.iter().any(|coding| name.eq_ignore_ascii_case(coding.as_bytes())) {
+            Self::Coded
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
 /// What the fields of a head say about the message's framing and about the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fields {
     /// How the body ends, were it not for the status.
     pub framing: Framing,
-    /// `Content-Encoding` names something other than `identity`.
-    pub compressed: bool,
+    /// What `Content-Encoding` says of the body.
+    pub encoding: Encoding,
     /// `Connection` names `close`.
     pub close: bool,
     /// `Connection` names `keep-alive`.
@@ -45,7 +90,7 @@ impl Fields {
     /// rather than a guess (RFC 9112 §6.3 and §11.2).
     pub fn read(headers: &[httparse::Header<'_>]) -> Result<Self, HttpError> {
         let (mut length, mut chunked) = (None, false);
-        let (mut compressed, mut close, mut keep_alive) = (false, false, false);
+        let (mut encoding, mut close, mut keep_alive) = (Encoding::Identity, false, false);
         for header in headers {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             let value = header.value.trim_ascii();
@@ -59,7 +104,7 @@ impl Fields {
                 }
                 chunked = true;
             } else if is("content-encoding") {
-                compressed |= !value.eq_ignore_ascii_case(b"identity");
+                encoding = encoding.max(Encoding::read(value));
             } else if is("connection") {
                 for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                     close |= option.eq_ignore_ascii_case(b"close");
@@ -73,7 +118,7 @@ impl Fields {
             (None, true) => Framing::Chunked,
             (None, false) => Framing::ToClose,
         };
-        Ok(Self { framing, compressed, close, keep_alive })
+        Ok(Self { framing, encoding, close, keep_alive })
     }
 
     /// Whether the sender keeps the connection open after this message (RFC 9112 §9.3). `minor` is

@@ -59,6 +59,8 @@ pub enum HttpError {
     BadCoding,
     /// The body is compressed although `identity` was asked for.
     Compressed,
+    /// `Content-Encoding` names something that is no content coding.
+    UnknownEncoding,
     /// The body is longer than this limit, in bytes.
     TooLong(usize),
     /// Chunked framing is broken (RFC 9112 §7.1).
@@ -101,6 +103,9 @@ impl fmt::Display for HttpError {
             }
             Self::BadCoding => f.write_str("the answer's Transfer-Encoding is not plain chunked"),
             Self::Compressed => f.write_str("the answer is compressed, which was not asked for"),
+            Self::UnknownEncoding => {
+                f.write_str("the answer's Content-Encoding names no coding that HTTP has")
+            }
             Self::TooLong(limit) => write!(f, "the answer is longer than {limit} bytes"),
             Self::BadChunk => f.write_str("the answer's chunks are broken"),
             Self::ChunkLineTooLong => write!(
@@ -162,6 +167,26 @@ impl HeadBuffer {
             }
         }
         Ok(false)
+    }
+}
+
+/// Replaces each fold in a whole head by spaces: the end of a line and the white space that begins the
+/// next are a part of one field (RFC 9112 §5.2). White space behind the start line belongs to no field,
+/// and stays for the parser to refuse (§2.2).
+fn unfold(head: &mut [u8]) {
+    let mut is_start_line = true;
+    for index in 0..head.len() {
+        if head.get(index) != Some(&b'\n') || std::mem::take(&mut is_start_line) {
+            continue;
+        }
+        if !matches!(head.get(index + 1), Some(b' ' | b'\t')) {
+            continue;
+        }
+        for end in [index.checked_sub(1), Some(index)].into_iter().flatten() {
+            if let Some(byte @ (b'\r' | b'\n')) = head.get_mut(end) {
+                *byte = b' ';
+            }
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 //! cutting, and hands back one [`Response`]. It never asks for another one: redirects, retries and
 //! what a status means are its caller's business. Called by the connections to Places.
 
-use super::body::{BodyReader, Fields, Framing};
-use super::{HEADERS_MAX, HeadBuffer, HttpError, head_error};
+use super::body::{BodyReader, Encoding, Fields, Framing};
+use super::{HEADERS_MAX, HeadBuffer, HttpError, head_error, unfold};
 
 /// The most interim answers (1xx) before the final one. Servers send one or two; without a bound, one
 /// could send them for ever.
@@ -44,6 +44,7 @@ pub struct ResponseReader {
     state: State,
     body_max_bytes: usize,
     begun: bool,
+    status: Option<u16>,
     interims: usize,
 }
 
@@ -69,13 +70,18 @@ impl ResponseReader {
     /// [`super::ANSWER_MAX_BYTES`].
     pub fn new(body_max_bytes: usize) -> Self {
         let state = State::Head(HeadBuffer::new(PREFIX));
-        Self { state, body_max_bytes, begun: false, interims: 0 }
+        Self { state, body_max_bytes, begun: false, status: None, interims: 0 }
     }
 
     /// Whether any byte of an answer has come. While none has, a lost connection may have been stale,
     /// and the request may be sent once more elsewhere.
     pub fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// The answer's status, once its head is whole, whatever becomes of its body.
+    pub fn status(&self) -> Option<u16> {
+        self.status
     }
 
     /// Takes in what the connection brought; the answer once it is whole. After that, or after an
@@ -90,8 +96,9 @@ impl ResponseReader {
     }
 
     /// The connection's orderly end. It completes a body that has no other end; anything else that is
-    /// not whole was cut off. Do not call it for an end that is not orderly (a reset, TLS without
-    /// `close_notify`): there, a body that ends with the stream is cut off too.
+    /// not whole was cut off. At an end that is not orderly (a reset, TLS without `close_notify`) a body
+    /// that ends with the stream may be cut off too: then whoever calls this has to know in another way
+    /// that the body is whole.
     pub fn finish(&mut self) -> Result<Response, HttpError> {
         match std::mem::replace(&mut self.state, State::Spent) {
             State::Head(_) if !self.begun => Err(HttpError::ClosedBeforeAnswer),
@@ -112,8 +119,10 @@ impl ResponseReader {
                     if !buffer.receive(&mut data)? {
                         return Ok(None);
                     }
+                    unfold(&mut buffer.bytes);
                     self.state = match parse_head(&buffer.bytes)? {
                         Some(head) => {
+                            self.status = Some(head.status);
                             let body = BodyReader::new(head.framing, self.body_max_bytes)?;
                             State::Body(head, body)
                         }
@@ -180,8 +189,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
         (_, framing) => framing,
     };
     // Of a refusal the status alone is looked at, so its body may come as it likes.
-    if fields.compressed && status == 200 {
-        return Err(HttpError::Compressed);
+    match fields.encoding {
+        Encoding::Coded if status == 200 => return Err(HttpError::Compressed),
+        Encoding::Unknown if status == 200 => return Err(HttpError::UnknownEncoding),
+        _ => {}
     }
     let location = parsed
         .headers

@@ -185,7 +185,9 @@ fn two_opinions_of_a_body_are_an_error() {
         ("Transfer-Encoding: gzip, chunked", HttpError::BadCoding),
         ("Transfer-Encoding: identity", HttpError::BadCoding),
         ("Content-Length: 5\r\nContent-Encoding: gzip", HttpError::Compressed),
-        ("Content-Length: 5\r\n folded", HttpError::BadHead(httparse::Error::HeaderName)),
+        ("Content-Length: 5\r\nContent-Encoding: utf-8", HttpError::UnknownEncoding),
+        ("Content-Length: 5\r\n folded", HttpError::BadLength),
+        ("Content-Length: 5\r\n 6", HttpError::BadLength),
         ("Content-Length : 5", HttpError::BadHead(httparse::Error::HeaderName)),
         ("no colon", HttpError::BadHead(httparse::Error::HeaderName)),
         ("X: a\0b", HttpError::BadHead(httparse::Error::HeaderValue)),
@@ -205,6 +207,60 @@ fn the_status_counts_more_than_a_compressed_body() {
     assert_eq!(answer(text).unwrap().status, 500);
     let identity = "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 1\r\n\r\nz";
     assert_eq!(body_of(identity), "z");
+}
+
+#[test]
+fn a_body_that_is_not_coded_is_told_from_a_compressed_one_and_from_nonsense() {
+    let read = |fields: &str| {
+        answer(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 1\r\n\r\nz")).map(|r| r.status)
+    };
+    for plain in ["", " ", "identity", "Identity", "identity, ", "identity,identity", ","] {
+        assert_eq!(read(&format!("Content-Encoding: {plain}\r\n")), Ok(200), "{plain:?}");
+    }
+    for coded in ["gzip", "GZIP", "x-gzip", "br", "deflate", "zstd", "identity, gzip", "utf-8, br"]
+    {
+        let error = read(&format!("Content-Encoding: {coded}\r\n"));
+        assert_eq!(error, Err(HttpError::Compressed), "{coded:?}");
+    }
+    for nonsense in ["utf-8", "UTF8", "none", "binary", "8bit", "json", "\"gzip\"", "identity; q"] {
+        let error = read(&format!("Content-Encoding: {nonsense}\r\n"));
+        assert_eq!(error, Err(HttpError::UnknownEncoding), "{nonsense:?}");
+    }
+    let twice = read("Content-Encoding: \r\nContent-Encoding: gzip\r\n");
+    assert_eq!(twice, Err(HttpError::Compressed));
+    let words = "the answer's Content-Encoding names no coding that HTTP has";
+    assert_eq!(HttpError::UnknownEncoding.to_string(), words);
+}
+
+#[test]
+fn folded_fields_are_read_as_one_line() {
+    for fields in [
+        "Content-Security-Policy:\r\n   default-src 'self';\r\n\tscript-src 'self'\r\nContent-Length: 2",
+        "Content-Length:\r\n 2",
+        "Content-Length:\n\t2",
+        "X: a\r\n \r\nContent-Length: 2",
+        "Content-Length: 2\r\nX: y\r\n z",
+        "Transfer-Encoding:\r\n\tchunked",
+    ] {
+        let body = if fields.contains("chunked") { "2\r\nok\r\n0\r\n\r\n" } else { "ok" };
+        let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}");
+        assert_eq!(body_of(&text), "ok", "{fields:?}");
+    }
+    // The field goes on in the next line; what stands there is no field of its own.
+    let hidden = answer("HTTP/1.1 200 OK\r\nX: a\r\n Content-Length: 9\r\n\r\nto the end").unwrap();
+    assert_eq!(hidden.body, b"to the end");
+    // Behind the status line there is no field that could go on.
+    let orphan = error_of("HTTP/1.1 200 OK\r\n Content-Length: 2\r\n\r\nok");
+    assert_eq!(orphan, HttpError::BadHead(httparse::Error::HeaderName));
+}
+
+#[test]
+fn the_status_is_known_with_the_head() {
+    let mut reader = ResponseReader::new(10);
+    assert_eq!(reader.receive(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408 Late\r\n"), Ok(None));
+    assert_eq!(reader.status(), None);
+    assert!(reader.receive(b"Content-Length: 11\r\n\r\n").is_err());
+    assert_eq!(reader.status(), Some(408));
 }
 
 #[test]

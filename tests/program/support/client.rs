@@ -1,9 +1,11 @@
 //! Clients of a server: one that talks line by line, and questions that need only one call.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+
+use rustix::net::{self, AddressFamily, SocketType};
 
 use super::DEADLINE;
 
@@ -15,7 +17,18 @@ pub struct Client {
 
 impl Client {
     pub fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        Self::ready(TcpStream::connect(("127.0.0.1", port)).unwrap())
+    }
+
+    /// The same from another address of this machine, such as 127.0.0.2.
+    pub fn connect_from(address: Ipv4Addr, port: u16) -> Self {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();
+        net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
+        Self::ready(socket.into())
+    }
+
+    fn ready(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();

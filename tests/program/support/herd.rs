@@ -1,6 +1,7 @@
 //! A herd of real processes on ports of its own, of any shape.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{Client, Folder, HERD, Process, control, eventually, free_ports, say};
@@ -87,13 +88,42 @@ impl Herd {
         }
     }
 
+    /// The topology file of one server: the herd's, unless the test has given it another one.
+    fn topology_of(&self, name: &str) -> PathBuf {
+        let own = self.folder.path(&format!("{name}.txt"));
+        if own.exists() { own } else { self.folder.path("topology.txt") }
+    }
+
+    /// Gives each server a file of its own, so that they can differ.
+    pub fn with_own_topologies(self) -> Self {
+        let text = fs::read_to_string(self.folder.path("topology.txt")).unwrap();
+        self.servers.iter().for_each(|(name, ..)| self.give_topology(name, &text));
+        self
+    }
+
+    /// Gives one server a topology file of its own. It reads it at its next start, or on SIGHUP.
+    pub fn give_topology(&self, name: &str, text: &str) {
+        self.folder.write(&format!("{name}.txt"), text);
+    }
+
+    /// Has a running server read its files anew, and waits until it has said what came of it.
+    pub fn reload(&mut self, name: &str) {
+        const OUTCOMES: [&str; 2] = [" taken anew; ", " stay as they were:"];
+        let outcomes = |log: &str| OUTCOMES.iter().map(|it| log.matches(it).count()).sum::<usize>();
+        let before = outcomes(&self.log(name));
+        self.process(name).signal("-HUP");
+        eventually(&format!("{name} has read its files anew"), || {
+            (outcomes(&self.log(name)) > before).then_some(())
+        });
+    }
+
     /// Starts one server and waits until it answers on its control socket.
     pub fn start_one(&mut self, name: &str) {
         let mut command = Command::new("sh");
         command
             .args(["-c", &format!("{}; exec \"$0\" \"$@\"", self.first), HERD])
             .args(["serve", name, "--topology"])
-            .arg(self.folder.path("topology.txt"))
+            .arg(self.topology_of(name))
             .arg("--log-dir")
             .arg(self.folder.path("logs"))
             .arg("--control")

@@ -6,7 +6,7 @@
 //! to a wrong key or a spent quota, and then that JSON is what the client gets. Source: the "Nearby
 //! Search (Legacy)" page of the Places API's documentation.
 
-use super::{Question, Secret, Server, write_get};
+use super::{Question, Secret, Server, path, write_get};
 use crate::wire::http::HttpError;
 use crate::wire::http::request::percent_encode;
 
@@ -20,8 +20,10 @@ pub fn build(
     key: Option<&Secret>,
 ) -> Result<(), HttpError> {
     let Question { latitude, longitude, radius_metres } = question;
-    let mut target =
-        format!("{}{PATH}?location={latitude},{longitude}&radius={radius_metres}", server.prefix);
+    let mut target = format!(
+        "{}?location={latitude},{longitude}&radius={radius_metres}",
+        path(server.prefix, PATH)
+    );
     if let Some(key) = key {
         target.push_str("&key=");
         percent_encode(&mut target, key.expose().as_bytes());

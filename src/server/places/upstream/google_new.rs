@@ -6,7 +6,7 @@
 //! 50,000 m: one below 1 m is asked as 1 m. Unlike the older service it answers errors with an HTTP
 //! status, a wrong key with 400. Source: the reference of `places.searchNearby`.
 
-use super::{Question, RESULTS_MAX, Secret, Server};
+use super::{Question, RESULTS_MAX, Secret, Server, path};
 use crate::wire::http::HttpError;
 use crate::wire::http::request::{Request, write_request};
 
@@ -47,7 +47,7 @@ pub fn build(
         &Request {
             method: "POST",
             host: server.host_field,
-            target: &format!("{}{PATH}", server.prefix),
+            target: &path(server.prefix, PATH),
             headers: &headers,
             body: Some(body.as_bytes()),
         },

@@ -15,6 +15,7 @@ use std::fmt;
 use crate::wire::http::HttpError;
 use crate::wire::http::request::{Request, write_request};
 use crate::wire::http::response::Response;
+use crate::wire::json::member;
 
 /// The greatest bound that a WHATSAT may have, which is what every request asks for.
 pub const RESULTS_MAX: usize = 20;
@@ -169,10 +170,35 @@ impl Upstream {
     }
 }
 
+impl Upstream {
+    /// Whether an answer with status 200 is the upstream's last word on the question, so that it may serve those
+    /// who ask the same a few seconds later: no error, and not a part. Google says so in a `status`; the others
+    /// have none, and add a member where something is missing.
+    pub fn is_settled(self, body: &[u8]) -> bool {
+        match self {
+            Self::Google => {
+                let status = member(body, "status");
+                let status = status.and_then(|text| serde_json::from_str::<String>(text).ok());
+                status.is_some_and(|status| status == "OK" || status == "ZERO_RESULTS")
+            }
+            Self::GoogleNew => member(body, "error").is_none(),
+            // "runtime error: Query timed out" beside what was found until then.
+            Self::Overpass => member(body, "remark").is_none(),
+            Self::Tweets => member(body, "errors").is_none(),
+        }
+    }
+}
+
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// The path of a request: the server's prefix with the upstream's own path behind it. A prefix that ends with
+/// that path already, since the whole address was given, stays as it is.
+fn path(prefix: &str, own: &str) -> String {
+    if prefix.ends_with(own) { prefix.to_owned() } else { format!("{prefix}{own}") }
 }
 
 /// Appends a GET of `target`, which begins with the server's prefix.

@@ -12,6 +12,10 @@ use crate::wire::http::request::percent_encode;
 
 const PATH: &str = "/api/interpreter";
 
+/// How an address ends that was given with its path. What stands before it differs from server to server
+/// (`/api`, `/oapi`, `/cgi`).
+const INTERPRETER: &str = "/interpreter";
+
 /// How long the server may work at it, in seconds. Longer than a client waits would be wasted; the
 /// server also reckons its load by it, and lets short ones in sooner.
 const TIMEOUT_S: u32 = 10;
@@ -26,7 +30,8 @@ pub fn build(out: &mut Vec<u8>, server: Server<'_>, question: &Question) -> Resu
          nwr(around:{radius_metres},{latitude},{longitude})[amenity][name];\
          out center {RESULTS_MAX};"
     );
-    let mut target = format!("{}{PATH}?data=", server.prefix);
+    let own = if server.prefix.ends_with(INTERPRETER) { "" } else { PATH };
+    let mut target = format!("{}{own}?data=", server.prefix);
     percent_encode(&mut target, query.as_bytes());
     write_get(out, server, &target, &[])
 }

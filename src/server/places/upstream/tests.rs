@@ -75,6 +75,49 @@ fn every_request_is_one_that_a_server_reads() {
 }
 
 #[test]
+fn only_a_last_word_may_be_kept() {
+    for (upstream, body, settled) in [
+        (Upstream::Google, r#"{"results":[],"status":"OK"}"#, true),
+        (Upstream::Google, r#"{"results":[],"status":"\u004fK"}"#, true),
+        (Upstream::Google, r#"{"results":[],"status":"ZERO_RESULTS"}"#, true),
+        (Upstream::Google, r#"{"results":[],"status":"OVER_QUERY_LIMIT"}"#, false),
+        (Upstream::Google, r#"{"results":[],"status":"REQUEST_DENIED"}"#, false),
+        (Upstream::Google, r#"{"results":[],"status":"UNKNOWN_ERROR"}"#, false),
+        (Upstream::Google, r#"{"results":[],"status":["OK"]}"#, false),
+        (Upstream::Google, r#"{"results":[{"status":"OK"}]}"#, false),
+        (Upstream::GoogleNew, r#"{"places":[]}"#, true),
+        (Upstream::GoogleNew, "{}", true),
+        (Upstream::GoogleNew, r#"{"error":{"code":429}}"#, false),
+        (Upstream::Overpass, r#"{"elements":[]}"#, true),
+        (Upstream::Overpass, r#"{"elements":[],"remark":"runtime error: timed out"}"#, false),
+        (Upstream::Tweets, r#"{"meta":{"result_count":0}}"#, true),
+        (Upstream::Tweets, r#"{"data":[],"errors":[{}]}"#, false),
+    ] {
+        assert_eq!(upstream.is_settled(body.as_bytes()), settled, "{upstream}: {body}");
+    }
+}
+
+#[test]
+fn an_address_with_its_path_is_asked_as_it_is() {
+    let target = |upstream: Upstream, prefix: &str| {
+        let server = Server { host_field: "a.test", prefix };
+        let mut out = Vec::new();
+        upstream.build(&mut out, server, &question("10000"), None).unwrap();
+        let target = received(&String::from_utf8(out).unwrap()).target;
+        target.split('?').next().unwrap().to_owned()
+    };
+    for prefix in ["/api/interpreter", "/oapi/interpreter", "/osm/tools/api/interpreter"] {
+        assert_eq!(target(Upstream::Overpass, prefix), prefix);
+    }
+    assert_eq!(target(Upstream::Overpass, "/osm"), "/osm/api/interpreter");
+    for upstream in Upstream::ALL {
+        let own = target(upstream, "");
+        assert_eq!(target(upstream, &own), own);
+        assert_eq!(target(upstream, &format!("/mirror{own}")), format!("/mirror{own}"));
+    }
+}
+
+#[test]
 fn a_request_with_a_stray_byte_is_not_built() {
     for upstream in Upstream::ALL {
         let server = Server { host_field: "x\r\ny", prefix: "" };

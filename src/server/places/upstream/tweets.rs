@@ -6,7 +6,7 @@
 //! it is 20 here and a smaller bound is cut afterwards; few posts carry a place, and reposts never
 //! match. Source: the X API's references of recent search and of its operators.
 
-use super::{Question, RESULTS_MAX, Secret, Server, write_get};
+use super::{Question, RESULTS_MAX, Secret, Server, path, write_get};
 use crate::wire::http::HttpError;
 use crate::wire::http::request::percent_encode;
 
@@ -33,8 +33,8 @@ pub fn build(
     let radius_km = question.metres_within(RADIUS_LEAST_METRES, RADIUS_MAX_METRES) / 1000.0;
     let query = format!("point_radius:[{longitude} {latitude} {radius_km}km]");
     let mut target = format!(
-        "{}{PATH}?max_results={RESULTS_MAX}&tweet.fields={POST_FIELDS}&query=",
-        server.prefix
+        "{}?max_results={RESULTS_MAX}&tweet.fields={POST_FIELDS}&query=",
+        path(server.prefix, PATH)
     );
     percent_encode(&mut target, query.as_bytes());
     let bearer = key.map(|key| format!("Bearer {}", key.expose()));

@@ -49,7 +49,7 @@ fn scratch(name: &str) -> PathBuf {
 
 /// A stand-in that logs nowhere.
 fn stand_in(listen: &str, file: &Path) -> Result<Reactor<StandIn>, String> {
-    StandIn::reactor(listen.parse().unwrap(), file, Log::nowhere())
+    StandIn::reactor(&[listen.parse().unwrap()], file, Log::nowhere())
 }
 
 /// A stand-in, and clients of it on the same reactor.
