@@ -214,8 +214,16 @@ mod tests {
             is_running,
             connections,
         };
+        let clock_of = |(name, clock_ahead_s): (&str, _)| Link {
+            name: name.to_owned(),
+            state: "up".to_owned(),
+            backlog: 0,
+            clock_ahead_s,
+        };
         let status = Status {
             log_trouble: Some("No space left on device".to_owned()),
+            clock_trouble: Some("doubted: neighbours disagree".to_owned()),
+            links: [("B", Some(-3_600.4)), ("C", Some(59.9)), ("D", None)].map(clock_of).into(),
             journal_trouble: Some("a sync has not come back for 6.1 s".to_owned()),
             look_ups: vec![
                 look_up("quick.test", 0.3, true, 1),
@@ -229,6 +237,8 @@ mod tests {
         let lines = [
             "A: its log is not written: No space left on device.".to_owned(),
             "A: its journal is not safe on disk: a sync has not come back for 6.1 s.".to_owned(),
+            "A: its clock is doubted: neighbours disagree.".to_owned(),
+            "A: the clock of B is -3600 s off its own.".to_owned(),
             format!(
                 "A: the look-up of places.test has had no answer {since}, 7.2 s; 3 connections wait for it."
             ),

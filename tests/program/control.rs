@@ -63,7 +63,7 @@ fn status_is_one_line_of_json_that_tells_all() {
     let status = herd.status("Left");
     let mut fields: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
-    let expected = "certificate_expires clients connections journal links log_trouble \
+    let expected = "certificate_expires clients clock connections journal links log_trouble \
                     longest_turn_cpu_us longest_turn_us look_ups name now pid questions records since store turns upstream upstream_connections";
     assert_eq!(fields.join(" "), expected);
     assert_eq!((&status["name"], &status["pid"]), (&"Left".into(), &pid.into()));
