@@ -33,6 +33,8 @@ fn said(herd: &Herd, name: &str, words: &str) -> usize {
 fn nothing_was_cut(herd: &Herd, between: &[(&str, &str)]) {
     for (from, to) in between {
         for (server, other) in [(from, to), (to, from)] {
+            // The log has a thread of its own, so its lines come a moment later.
+            herd.wait_for_log(server, &format!("link to {other} is up"));
             let log = herd.log(server);
             let words = [format!("link to {other} is down"), format!("link from {other} is down")];
             assert!(!log.contains("is cut") && !words.iter().any(|it| log.contains(it)), "{log}");
