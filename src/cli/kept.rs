@@ -17,6 +17,10 @@ use crate::wire::time::{NANOS_PER_SECOND, Nanos};
 /// pass whatever time zones are confused.
 const MAX_AHEAD_SECONDS: u32 = 24 * 3600;
 
+/// This program is of 2026: a machine that tells an earlier time has lost it, as one does whose battery
+/// is empty.
+const CLOCK_EARLIEST_SECONDS: u32 = 1_767_225_600;
+
 /// What the flags ask for.
 pub struct KeptOptions {
     /// The folder of the journal, if one is kept.
@@ -76,6 +80,7 @@ impl KeptOptions {
             when_full: self.when_full,
             max_ahead: Some(self.max_ahead_seconds).filter(|seconds| *seconds > 0).map(nanos),
             forget_after: self.forget_after_seconds.map(nanos),
+            clock_earliest: nanos(CLOCK_EARLIEST_SECONDS),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pico_args::Arguments;
 
@@ -16,6 +16,7 @@ use crate::herd::Herd;
 use crate::keys::refuse_shared_key;
 use crate::reactor::{Limits, Reactor, Target, TlsClient, descriptors};
 use crate::server::bounds::Bounds;
+use crate::server::clock::Seldom;
 use crate::server::doors::{Doors, Purpose};
 use crate::server::journal::Journal;
 use crate::server::link::Links;
@@ -189,6 +190,9 @@ fn build(options: Options) -> Result<Reactor<Server>, Failure> {
         answers: Vec::new(),
         held_bytes: 0,
         expiry: files.believed.expiry.take(),
+        clock_origin: Instant::now(),
+        refused_from_ahead: Seldom::default(),
+        jumped: Seldom::default(),
         clock: 0,
         next_stamp: 0,
         fullness_is_logged: false,
@@ -246,7 +250,7 @@ fn tell_of_room(reactor: &mut Reactor<Server>, max_connections: usize) {
 /// that was started by mistake never touches the journal of the first.
 fn recall(reactor: &mut Reactor<Server>, kept: &KeptOptions) -> Result<(), Failure> {
     let cx = reactor.context();
-    cx.app.herd.set_clock(unix_nanos(cx.io.wall_clock()));
+    cx.app.look_at_clock(cx.io);
     if kept.forgets() {
         cx.app.forget(cx.io);
     }

@@ -20,7 +20,7 @@ mod fault;
 use super::record::Record;
 use super::store::{Capacity, Merged};
 use super::topology::{ServerEntry, is_server_name};
-use super::{CatchUp, Herd};
+use super::{CatchUp, Herd, aside, correction};
 use crate::wire::peer::{
     AtFields, HelloFields, LINK_VERSION, PeerLine, parse_peer_line, write_hello, write_here,
     write_mark, write_resume,
@@ -110,6 +110,11 @@ impl Neighbour {
         self.link = Link::Down;
     }
 
+    /// This server starts anew with the neighbour, under another identity.
+    pub(super) fn start_anew(&mut self) {
+        (self.link, self.taken_in) = (Link::Down, 0);
+    }
+
     /// The identity and mark that a RESUME says, if there is something to say.
     pub(super) fn taken(&self) -> Option<(u64, u64)> {
         self.identity.filter(|_| self.taken_in > 0).map(|identity| (identity, self.taken_in))
@@ -170,7 +175,7 @@ pub enum Answer {
 pub enum Taken {
     /// A record that is news here: the other neighbours have to be told.
     Changed,
-    /// A record that is no news, or too old to be remembered.
+    /// A record that is no news, too old to be remembered, or too far ahead by its own two times.
     Kept,
     /// A record for which there is no room. Marks count it as taken in, so it is not sent again.
     Full,
@@ -191,7 +196,8 @@ impl Herd {
         HelloFields {
             clients: u64::try_from(clients).ok(),
             memory: u64::try_from(memory_bytes).ok(),
-            clock: None,
+            clock: self.clock.wall(),
+            jumped: self.clock.jumped_by(),
         }
     }
 
@@ -391,6 +397,11 @@ impl Herd {
         Ok(id)
     }
 
+    /// Which start of a neighbour has said HELLO last.
+    pub fn identity_of(&self, id: NeighbourId) -> Option<u64> {
+        self.neighbours.get(id.index())?.identity
+    }
+
     /// Appends the answer to the neighbour's HELLO: who this is, and where the neighbour is to go on.
     pub fn write_resume(&self, id: NeighbourId, out: &mut Vec<u8>) {
         let Some(neighbour) = self.neighbours.get(id.index()) else { return };
@@ -430,20 +441,40 @@ impl Herd {
         line: &[u8],
         fields: AtFields<'_>,
     ) -> Result<Taken, Nonsense> {
+        if self.is_unsettled()
+            && let Some(record) = aside::read(line)
+            && is_server_name(record.server())
+            && !self.settings.is_too_far_ahead(&record)
+        {
+            correction::set_aside(&mut self.aside, &self.store, &record, &self.settings);
+        }
+        let latest = self.latest_server_time();
+        let (settings, mut too_far_ahead) = (&self.settings, false);
         let (topology, strangers) = (&self.topology, &mut self.strangers);
         let mut nonsense = Nonsense::Syntax;
         let merged = self.store.merge_line((line, fields.client), Some(id), || {
             let at = fields.read()?;
-            if topology.by_name(at.server).is_none() {
-                if !is_server_name(at.server) {
-                    nonsense =
-                        Nonsense::ServerName(String::from_utf8_lossy(at.server).into_owned());
-                    return None;
-                }
+            let is_stranger = topology.by_name(at.server).is_none();
+            if is_stranger && !is_server_name(at.server) {
+                nonsense = Nonsense::ServerName(String::from_utf8_lossy(at.server).into_owned());
+                return None;
+            }
+            let record = Record::new(line, &at)?;
+            too_far_ahead = settings.is_too_far_ahead(&record);
+            if record.server_time > latest {
+                nonsense = Nonsense::FromAhead { by: record.server_time - latest };
+            }
+            if too_far_ahead || record.server_time > latest {
+                return None;
+            }
+            if is_stranger {
                 strangers.note(at.server);
             }
-            Record::new(line, &at)
+            Some(record)
         });
+        if too_far_ahead {
+            return Ok(Taken::Kept);
+        }
         match merged.ok_or(nonsense)? {
             Merged::New | Merged::Changed => Ok(Taken::Changed),
             Merged::Kept | Merged::TooOld => Ok(Taken::Kept),

@@ -67,6 +67,7 @@ impl Herd {
         for (neighbour, id) in self.neighbours.iter_mut().zip((0..).map(NeighbourId)) {
             if neighbour.is_present && !entries.iter().any(|it| it.name == neighbour.entry.name) {
                 neighbour.retire();
+                self.clock.neighbour_removed(id);
                 changes.push(NeighbourChange::Removed(id));
             }
         }
@@ -77,6 +78,7 @@ impl Herd {
             let Ok(id) = u16::try_from(place).map(NeighbourId) else { continue };
             let Some(known) = self.neighbours.get_mut(place) else {
                 self.neighbours.push(Neighbour::new(entry.clone()));
+                self.clock.neighbour_added(id);
                 changes.push(NeighbourChange::Added(id));
                 continue;
             };

@@ -7,12 +7,16 @@
 //! and which of two records wins; [`store`] keeps one record for each client, and the change log,
 //! the order in which they changed. [`links`] is what follows from that for neighbours: a link is a
 //! cursor in the change log, so flooding, catching up and resuming are one mechanism. [`journal`] is
-//! one more cursor, whose reader is a file. [`settings`] are what an operator can choose. [`backoff`] and
-//! [`liveness`] are the arithmetic of trying again and of noticing silence.
+//! one more cursor, whose reader is a file. [`settings`] are what an operator can choose. [`clock`] says
+//! whether the wall clock can be believed; [`correction`] is what follows when it could not. [`backoff`]
+//! and [`liveness`] are the arithmetic of trying again and of noticing silence.
 
+mod aside;
 pub mod backoff;
 mod change_log;
 mod chunks;
+pub mod clock;
+pub mod correction;
 pub mod journal;
 pub mod links;
 pub mod liveness;
@@ -26,6 +30,9 @@ use crate::wire::ahead::clients_in;
 use crate::wire::command::IAmAt;
 use crate::wire::peer::write_at_start;
 use crate::wire::time::{Nanos, SHORT_DIFFERENCE_BYTES, short_difference, write_difference};
+use aside::Aside;
+use clock::ClockWatch;
+pub use correction::Corrected;
 use links::{Neighbour, NeighbourId};
 use members::Strangers;
 pub use members::{NEIGHBOURS_EVER_MAX, NeighbourChange, STRANGERS_MAX, TooManyNeighbours};
@@ -51,6 +58,15 @@ pub struct Herd {
     store: Store,
     /// All that it has had since its start; a [`NeighbourId`] is a place here, and keeps its meaning.
     neighbours: Vec<Neighbour>,
+    /// Whether this server's clock can be believed.
+    clock: ClockWatch,
+    /// What a wrong clock may have cost, to be taken back when it is right.
+    aside: Aside,
+    /// The search for records from ahead of the clock: how many are still to be looked at, and what it
+    /// has dropped.
+    search: Option<correction::Search>,
+    /// How many searches have dropped something.
+    corrections: u64,
     /// Names in records that the topology lacks.
     strangers: Strangers,
 }
@@ -61,13 +77,25 @@ impl Herd {
     /// `identity` has to be new at each start, so a random number other than 0.
     pub fn new(topology: Topology, me: ServerId, identity: u64, settings: Settings) -> Herd {
         let entries = topology.neighbours(me).iter().filter_map(|&id| topology.server(id));
-        let neighbours = entries.map(|entry| Neighbour::new(entry.clone())).collect();
-        let strangers = Strangers::default();
+        let neighbours: Vec<_> = entries.map(|entry| Neighbour::new(entry.clone())).collect();
         let store = Store::new(settings.capacity());
         let mut at_start = Vec::new();
         write_at_start(&mut at_start, topology.name(me).as_bytes());
         at_start.extend_from_slice(&[b'0'; SHORT_DIFFERENCE_BYTES]);
-        Herd { topology, me, at_start, identity, settings, store, neighbours, strangers }
+        Herd {
+            topology,
+            me,
+            at_start,
+            identity,
+            settings,
+            store,
+            clock: ClockWatch::new(neighbours.len(), settings.clock_earliest),
+            neighbours,
+            aside: Aside::default(),
+            search: None,
+            corrections: 0,
+            strangers: Strangers::default(),
+        }
     }
 
     /// Takes in what a client of this server says, and appends the reply to `out`: the AT line with
@@ -96,6 +124,9 @@ impl Herd {
         // Lines are bounded far below what a layout can tell, so there always is one.
         let merged = layout.map_or(Merged::Kept, |layout| {
             let record = Record { line, layout, client_time: said.time, server_time };
+            if self.is_unsettled() {
+                correction::set_aside(&mut self.aside, &self.store, &record, &self.settings);
+            }
             self.store.report(said.client, record)
         });
         let refused = match merged {
@@ -148,9 +179,12 @@ impl Herd {
     /// To be called before a journal is replayed, and at least once a second from then on. All servers
     /// forget by the time in the record itself, so that nothing has to travel, and nothing comes back
     /// from a neighbour or a journal. Where clocks differ, servers forget at moments that differ as much.
+    /// While the clock is doubted, nothing is forgotten.
     pub fn forget(&mut self, now: Nanos, budget: usize) -> usize {
         self.store.set_clock(now);
-        if let Some(after) = self.settings.forget_after {
+        if let Some(after) = self.settings.forget_after
+            && !self.clock.is_doubted()
+        {
             self.store.forget_up_to(now - after);
         }
         self.store.sweep(budget)
@@ -158,7 +192,7 @@ impl Herd {
 
     /// What the herd knows of a client, `None` when it has not heard from it.
     pub fn where_is(&self, client: &[u8]) -> Option<Record<'_>> {
-        self.store.get(client)
+        self.store.get(client).filter(|record| !self.hides(record))
     }
 
     /// How many clients are known.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use super::clock::AGREE_WITHIN;
+use super::record::Record;
 use super::store::{CLIENT_WEIGHT_BYTES, Capacity, WhenFull};
 use crate::wire::peer::PEER_LINE_MAX_BYTES;
 use crate::wire::time::{NANOS_PER_SECOND, Nanos};
@@ -49,6 +51,8 @@ pub struct Settings {
     pub max_ahead: Option<Nanos>,
     /// A client that no server has heard for this long is forgotten; `None`: never.
     pub forget_after: Option<Nanos>,
+    /// A wall clock that tells an earlier time is wrong for certain.
+    pub clock_earliest: Nanos,
 }
 
 impl Default for Settings {
@@ -60,6 +64,7 @@ impl Default for Settings {
             when_full: WhenFull::Evict,
             max_ahead: Some(Nanos::from(AHEAD_MAX_SECONDS) * NANOS_PER_SECOND),
             forget_after: None,
+            clock_earliest: Nanos::MIN,
         }
     }
 }
@@ -69,6 +74,18 @@ impl Settings {
     pub fn capacity(&self) -> Capacity {
         let (clients, memory_bytes) = (self.max_clients, self.max_memory_bytes);
         Capacity { clients, memory_bytes, when_full: self.when_full }
+    }
+
+    /// How far the server time of a record may be ahead of this server's clock: as far as a client's may
+    /// be, but no less than clocks of servers may differ. Beyond that one of the two clocks is wrong.
+    pub fn server_ahead_max(&self) -> Nanos {
+        let day = Nanos::from(AHEAD_MAX_SECONDS) * NANOS_PER_SECOND;
+        self.max_ahead.map_or(day, |ahead| ahead.max(AGREE_WITHIN))
+    }
+
+    /// Whether a record is from too far ahead by its own two times, as all servers decide alike.
+    pub fn is_too_far_ahead(&self, record: &Record<'_>) -> bool {
+        self.max_ahead.is_some_and(|ahead| record.client_time - record.server_time > ahead)
     }
 }
 
@@ -90,7 +107,9 @@ impl fmt::Display for Refused {
             Refused::PastHorizon => {
                 "this server's clock is behind what it has let go already (was it set back?)"
             }
-            Refused::TooFarAhead => "its time is too far ahead of this server's clock",
+            Refused::TooFarAhead => {
+                "its time is too far ahead of this server's clock; one of the two is wrong"
+            }
         })
     }
 }
@@ -134,12 +153,36 @@ mod tests {
         assert_eq!(report(&mut herd, "k", "999999999999").0, Ok(Merged::New));
     }
 
+    /// The record alone decides, and not the clock of who is told: here that stands at second 1000.
     #[test]
     fn what_one_server_has_accepted_from_ahead_is_believed_by_all() {
-        let mut herd = herd(Settings::default());
-        let from = herd.hello_received(1, b"B", 7).unwrap();
-        let line = b"AT B -998999999999.000000000 k +1-1 999999999999";
-        assert_eq!(herd.dialler_line_received(from, line), Ok(Taken::Changed));
+        const DAY: u32 = AHEAD_MAX_SECONDS;
+        let any = Settings { max_ahead: None, ..Settings::default() };
+        for (settings, line, taken) in [
+            (any, "AT B -998999999999.000000000 k +1-1 999999999999".into(), Taken::Changed),
+            // B's clock is a day ahead of this one, and its client's a day ahead of B's.
+            (
+                Settings::default(),
+                format!("AT B -{DAY}.000000000 k +1-1 {}", 1_000 + 2 * DAY),
+                Taken::Changed,
+            ),
+            // What no server with this limit has accepted.
+            (
+                Settings::default(),
+                format!("AT B -{DAY}.000000001 k +1-1 {}", 1_000 + DAY),
+                Taken::Kept,
+            ),
+        ] {
+            let mut herd = herd(settings);
+            herd.clock_read(0, 1_000 * NANOS_PER_SECOND);
+            let from = herd.hello_received(1, b"B", 7).unwrap();
+            if settings == any {
+                herd.clock_read(1, 1_000_000_000 * NANOS_PER_SECOND);
+            }
+            assert_eq!(herd.dialler_line_received(from, line.as_bytes()), Ok(taken), "{line}");
+            assert_eq!(herd.dialler_line_received(from, b"MARK 5"), Ok(Taken::Mark));
+            assert_eq!(herd.clients(), usize::from(taken == Taken::Changed));
+        }
     }
 
     #[test]

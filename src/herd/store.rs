@@ -256,6 +256,24 @@ impl Store {
         self.log.len()
     }
 
+    /// Looks at records with a server time after `latest`, and drops them: at most `budget` of those in
+    /// the first `unseen` slots, from the last on. Gives how many slots are still unseen, and how many
+    /// records were dropped.
+    pub fn drop_after(&mut self, latest: Nanos, unseen: usize, budget: usize) -> (usize, usize) {
+        let before = self.kept.len();
+        let seen_from = unseen.min(before);
+        let end = seen_from.saturating_sub(budget);
+        for slot in (end..seen_from).rev() {
+            // The last record moves to this slot. It was seen already, or has come since.
+            if self.kept.get(slot).is_some_and(|kept| kept.server_time() > latest) {
+                self.remove(slot);
+            }
+        }
+        let dropped = before - self.kept.len();
+        self.log.sweep_forgotten(dropped);
+        (end, dropped)
+    }
+
     /// The slot of a client, or where the index would put it. In line, so that its answer stays in registers,
     /// and whoever goes on to the record has its address already.
     #[inline]

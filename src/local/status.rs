@@ -73,7 +73,8 @@ pub fn status(herd: &LocalHerd) -> Result<(String, bool), String> {
     Ok((text, lacks.is_empty()))
 }
 
-/// What else there is to know of a server: what is wrong with its log and its journal, and what waits.
+/// What else there is to know of a server: what is wrong with its log, its journal and its clock, and what
+/// waits.
 fn remarks_on(name: &str, status: &Status) -> String {
     let mut text = String::new();
     if let Some(trouble) = &status.log_trouble {
@@ -81,6 +82,15 @@ fn remarks_on(name: &str, status: &Status) -> String {
     }
     if let Some(trouble) = &status.journal_trouble {
         _ = writeln!(text, "{name}: its journal is not safe on disk: {trouble}.");
+    }
+    if let Some(trouble) = &status.clock_trouble {
+        _ = writeln!(text, "{name}: its clock is {trouble}.");
+    }
+    for link in &status.links {
+        if let Some(seconds) = link.clock_ahead_s.filter(|seconds| seconds.abs() > 60.0) {
+            let neighbour = &link.name;
+            _ = writeln!(text, "{name}: the clock of {neighbour} is {seconds:+.0} s off its own.");
+        }
     }
     for look_up in status.look_ups.iter().filter(|l| l.seconds >= LOOK_UP_SECONDS) {
         let LookUp { name: host, since, seconds, is_running, connections } = look_up;
@@ -154,6 +164,7 @@ mod tests {
             state: state.to_owned(),
             backlog: 0,
             behind: false,
+            clock_ahead_s: None,
         };
         Status {
             clients: 3,
@@ -210,8 +221,17 @@ mod tests {
             is_running,
             connections,
         };
+        let clock_of = |(name, clock_ahead_s): (&str, _)| Link {
+            name: name.to_owned(),
+            state: "up".to_owned(),
+            backlog: 0,
+            behind: false,
+            clock_ahead_s,
+        };
         let status = Status {
             log_trouble: Some("No space left on device".to_owned()),
+            clock_trouble: Some("doubted: neighbours disagree".to_owned()),
+            links: [("B", Some(-3_600.4)), ("C", Some(59.9)), ("D", None)].map(clock_of).into(),
             journal_trouble: Some("a sync has not come back for 6.1 s".to_owned()),
             look_ups: vec![
                 look_up("quick.test", 0.3, true, 1),
@@ -225,6 +245,8 @@ mod tests {
         let lines = [
             "A: its log is not written: No space left on device.".to_owned(),
             "A: its journal is not safe on disk: a sync has not come back for 6.1 s.".to_owned(),
+            "A: its clock is doubted: neighbours disagree.".to_owned(),
+            "A: the clock of B is -3600 s off its own.".to_owned(),
             format!(
                 "A: the look-up of places.test has had no answer {since}, 7.2 s; 3 connections wait for it."
             ),

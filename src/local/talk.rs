@@ -44,6 +44,8 @@ pub struct Status {
     pub log_trouble: Option<String>,
     /// What is wrong with its journal, while something is.
     pub journal_trouble: Option<String>,
+    /// Why its clock is doubted because of what it or a neighbour tells, while it is.
+    pub clock_trouble: Option<String>,
     /// Look-ups of names that have no answer yet.
     pub look_ups: Vec<LookUp>,
     /// Its links, one for each neighbour.
@@ -51,7 +53,7 @@ pub struct Status {
 }
 
 /// One link of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Link {
     /// The neighbour.
     pub name: String,
@@ -61,6 +63,8 @@ pub struct Link {
     pub backlog: u64,
     /// It has not taken all that it was sent, and replies do not wait for it.
     pub behind: bool,
+    /// By how many seconds the neighbour's clock is ahead, if that is known.
+    pub clock_ahead_s: Option<f64>,
 }
 
 /// One look-up that has no answer yet.
@@ -129,6 +133,11 @@ fn parse_status(line: &str) -> Result<Status, String> {
         longest_turn_us: number(&json, "longest_turn_us"),
         longest_turn_cpu_us: number(&json, "longest_turn_cpu_us"),
         log_trouble: json.get("log_trouble").and_then(Value::as_str).map(str::to_owned),
+        clock_trouble: json
+            .pointer("/clock/state")
+            .and_then(Value::as_str)
+            .filter(|state| state.starts_with("doubted") || state.starts_with("wrong"))
+            .map(str::to_owned),
         journal_trouble: json
             .pointer("/journal/state")
             .and_then(Value::as_str)
@@ -151,6 +160,7 @@ fn parse_status(line: &str) -> Result<Status, String> {
                 state: text(link, "state"),
                 backlog: number(link, "backlog"),
                 behind: link.get("behind").and_then(Value::as_bool).unwrap_or(false),
+                clock_ahead_s: link.get("clock_ahead_s").and_then(Value::as_f64),
             })
             .collect(),
     })

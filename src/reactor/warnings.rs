@@ -213,6 +213,23 @@ impl<A: Application> Io<A> {
         self.log_warnings_later();
     }
 
+    /// The same for what is a warning only at some of the times it happens; at others it has this level.
+    #[cold]
+    pub fn warn_at(
+        &mut self,
+        level: log::Level,
+        kind: &'static str,
+        about: About,
+        cause_bytes: usize,
+        words: Arguments<'_>,
+    ) {
+        if level == log::Level::Warn {
+            self.warn(kind, about, cause_bytes, words);
+        } else {
+            log::log!(level, "{words}");
+        }
+    }
+
     /// Logs the warnings that have waited for a second.
     pub(super) fn log_due_warnings(&mut self) {
         self.warnings.is_due = false;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::logging::Text;
-use super::{Server, unix_nanos};
+use super::{Server, clock, unix_nanos};
 use crate::herd::store::Store;
 use crate::keys::date;
 use crate::reactor::{Application, Ctx, Factory, Io, LookUp, Peer, Protocol, Reactor, Token};
@@ -127,6 +127,7 @@ impl Controlled for Server {
                     "behind": link.is_behind,
                     "times_behind": link.times_behind,
                     "heard_from": link.heard_from,
+                    "clock_ahead_s": clock::seconds_ahead(&self.herd, id),
                 }))
             })
             .collect();
@@ -149,6 +150,7 @@ impl Controlled for Server {
             "journal": self.journal.as_ref().map(|journal| journal.status(&self.herd, io)),
             "look_ups": io.look_ups().iter().map(|l| look_up(l, io)).collect::<Vec<_>>(),
             "log_trouble": self.log.trouble(),
+            "clock": clock::status(&self.herd),
             "now": utc(unix_nanos(io.wall_clock())),
         })
     }

@@ -12,6 +12,11 @@ mod heard;
 mod lines;
 mod moves;
 
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::clock::{self, Seldom};
 use super::trust::Trust;
 use super::{Event, Server};
 use crate::herd::Herd;
@@ -19,8 +24,9 @@ use crate::herd::backoff::Backoff;
 use crate::herd::links::{NeighbourId, Pumped};
 use crate::herd::topology::Endpoint;
 use crate::reactor::limits::HIGH_WATER_BYTES;
-use crate::reactor::{DelayedCall, Io, Target, Token};
+use crate::reactor::{DelayedCall, Io, Peer, Target, Token};
 use crate::wire::peer::HelloFields;
+use crate::wire::time::Nanos;
 use dialled::Dialled;
 pub use heard::Heard;
 use lines::log_sent;
@@ -44,10 +50,26 @@ struct Link {
     moving: Option<Moving>,
     /// The connection that the neighbour dialled, on which its changes arrive.
     heard: Option<Token>,
+    /// When something was last read from it.
+    heard_at: Instant,
+    /// When this server's own connection came up.
+    up_since: Option<Instant>,
+    /// How far the neighbour's clock was ahead at its last HELLO, if that was too far.
+    clock_differs: Option<Nanos>,
+    warnings: Warnings,
     /// Records sent since the link came up, until it has caught up.
     catching_up: Option<usize>,
     /// How many clients and bytes its store holds at most, as it said last.
     said_bounds: (Option<u64>, Option<u64>),
+}
+
+/// What a link warns of seldom, however often it happens.
+#[derive(Clone, Copy, Default)]
+struct Warnings {
+    down: Seldom,
+    cut: Seldom,
+    clock: Seldom,
+    name: Seldom,
 }
 
 /// The connection that this server dials.
@@ -139,6 +161,52 @@ impl Links {
         }
     }
 
+    /// Ends the connections that this server dialled. They are dialled again and begin with a HELLO,
+    /// which tells what the clock is now.
+    pub fn introduce_anew(&self, io: &mut Io<Server>) {
+        for link in &self.links {
+            if let State::Up(token) = link.state {
+                io.abort_connection(token);
+            }
+        }
+    }
+
+    /// Ends all connections to neighbours: this server starts anew with them.
+    pub fn start_anew(&self, io: &mut Io<Server>) {
+        self.introduce_anew(io);
+        self.links
+            .iter()
+            .filter_map(|link| link.heard)
+            .for_each(|token| io.abort_connection(token));
+    }
+
+    /// At what level it is said that a neighbour's line ended its link.
+    fn cut_level(&mut self, id: NeighbourId, now: Instant) -> Level {
+        self.links.get_mut(id.index()).map_or(Level::Warn, |link| link.warnings.cut.level(now))
+    }
+
+    /// A neighbour's clock is so far ahead of this server's.
+    pub fn note_clock(&mut self, herd: &Herd, id: NeighbourId, ahead: Nanos, now: Instant) {
+        let Some(link) = self.links.get_mut(id.index()) else { return };
+        let (name, span) = (name(herd, id), clock::span(ahead.abs()));
+        let before = link.clock_differs.take();
+        if !clock::agree(ahead) {
+            link.clock_differs = Some(ahead);
+            if before.is_none_or(|before| !clock::agree(ahead - before)) {
+                link.warnings.clock = Seldom::default();
+            }
+            let side = if ahead < 0 { "behind" } else { "ahead of" };
+            let level = link.warnings.clock.level(now);
+            log::log!(
+                level,
+                "the clock of {name} is {span} {side} this server's: one of the two is wrong, and what the \
+                 herd knows may differ until it is right"
+            );
+        } else if before.is_some() {
+            log::warn!("the clock of {name} agrees with this server's again");
+        }
+    }
+
     /// Has room made for the connections of neighbours that are not here, however many strangers are.
     pub fn expect_missing(&self, herd: &Herd, io: &mut Io<Server>) {
         let missing = |(link, id): (&Link, NeighbourId)| {
@@ -170,6 +238,10 @@ impl Link {
             endpoint: None,
             moving: None,
             heard: None,
+            heard_at: Instant::now(),
+            up_since: None,
+            clock_differs: None,
+            warnings: Warnings::default(),
             catching_up: None,
             said_bounds: (None, None),
         }
@@ -196,17 +268,52 @@ impl Server {
         said: &[u8],
         identity: u64,
         io: &Io<Self>,
-    ) -> Result<NeighbourId, String> {
+    ) -> Result<NeighbourId, (Level, String)> {
+        let warn = |why| (Level::Warn, why);
         // A name that no neighbour has is refused below, in better words.
         if let Some(id) = self.herd.neighbour_named(said) {
-            self.links.trust.admits(name(&self.herd, id), me, io)?;
+            self.links.trust.admits(name(&self.herd, id), me, io).map_err(warn)?;
+            self.one_of_that_name(id, me, identity, io)?;
         }
-        self.herd.hello_received(version, said, identity).map_err(|refusal| refusal.to_string())
+        let outcome = self.herd.hello_received(version, said, identity);
+        outcome.map_err(|refusal| warn(refusal.to_string()))
+    }
+
+    /// Refuses a second process that calls itself like a neighbour whose connection lives: if each took
+    /// the other's place, both would be told everything again, and again.
+    ///
+    /// A neighbour that was started anew is another process too. Its earlier connection is closed by
+    /// then, or is silent, so it is refused for at most [`RIVAL_SILENCE`].
+    fn one_of_that_name(
+        &mut self,
+        id: NeighbourId,
+        me: Token,
+        identity: u64,
+        io: &Io<Self>,
+    ) -> Result<(), (Level, String)> {
+        let (known, name) = (self.herd.identity_of(id), name(&self.herd, id));
+        let Some(link) = self.links.links.get_mut(id.index()) else { return Ok(()) };
+        let lives = io.now().saturating_duration_since(link.heard_at) < RIVAL_SILENCE;
+        let (Some(first), Some(known)) = (link.heard, known) else { return Ok(()) };
+        if known == identity || !lives {
+            return Ok(());
+        }
+        let peer = |token| io.peer(token).unwrap_or(Peer::Unknown);
+        Err((
+            link.warnings.name.level(io.now()),
+            format!(
+                "two processes call themselves {name}: {} (start {known:016x}), which stays linked, and {} \
+                 (start {identity:016x}), which is refused while the first lives; stop one of them",
+                peer(first),
+                peer(me)
+            ),
+        ))
     }
 
     /// A neighbour has said something about itself in a HELLO. It comes on both connections of a link, and
     /// again whenever one is dialled anew: what is wrong with it is logged when it has changed.
-    pub fn fields_received(&mut self, id: NeighbourId, fields: &HelloFields) {
+    pub fn fields_received(&mut self, id: NeighbourId, fields: &HelloFields, io: &Io<Self>) {
+        self.clock_told(id, fields, io);
         let Some(link) = self.links.links.get_mut(id.index()) else { return };
         let said = (fields.clients, fields.memory);
         if std::mem::replace(&mut link.said_bounds, said) == said {
@@ -231,6 +338,14 @@ fn bounds_in_words(fields: &HelloFields) -> String {
         |it: Option<u64>| it.map_or_else(|| "any number of".to_owned(), |it| it.to_string());
     format!("{} clients and {} bytes", number(fields.clients), number(fields.memory))
 }
+
+/// A neighbour's connection that was silent for this long may be that of a process that is gone: it has
+/// missed two heartbeats. Well below the 10 s within which a lost link is noticed in any case.
+pub const RIVAL_SILENCE: Duration = Duration::from_secs(4);
+
+/// A link that was up for this long has proved that it works: when it is lost, it is dialled again at
+/// once. One that is lost earlier is dialled less and less often.
+pub const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 /// Begins a connection to a neighbour.
 fn connect(

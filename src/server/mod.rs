@@ -6,10 +6,12 @@
 //! Reading order: [`client`] and [`replies`] (what a client says and hears), [`link`] and [`trust`]
 //! (neighbours), [`reload`] and [`doors`] (what changes while it runs), [`listening`], [`places`]
 //! (WHATSAT's HTTPS GET), [`journal`] (what outlives a stop), [`control`] (the local
-//! socket), [`logging`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the same reactor.
+//! socket), [`logging`], [`clock`], [`expiry`], [`bounds`]. [`stand_in`] is another application on the
+//! same reactor.
 
 pub mod bounds;
 pub mod client;
+pub mod clock;
 pub mod control;
 pub mod doors;
 pub mod expiry;
@@ -24,7 +26,7 @@ pub mod stand_in;
 pub mod trust;
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::herd::links::NeighbourId;
 use crate::herd::store::{Fullness, WhenFull};
@@ -32,6 +34,7 @@ use crate::herd::{FORGET_STEP_CLIENTS, Herd};
 use crate::reactor::{Application, Io, Signal, Target};
 use crate::wire::time::Nanos;
 use bounds::Bounds;
+use clock::Seldom;
 use expiry::Expiry;
 use journal::{Journal, JournalEvent};
 use link::Links;
@@ -120,6 +123,12 @@ pub struct Server {
     pub held_bytes: usize,
     /// The end of its certificate, if it has one.
     pub expiry: Option<Expiry>,
+    /// The moment from which the monotonic clock is counted.
+    pub clock_origin: Instant,
+    /// When a refused report was last warned of.
+    pub refused_from_ahead: Seldom,
+    /// When a jump of the clock was last warned of.
+    pub jumped: Seldom,
     /// The turn's reading of the wall clock, nanoseconds since 1970.
     pub clock: Nanos,
     /// The server time of the next report.
@@ -169,7 +178,7 @@ impl Application for Server {
 
     fn turn_begin(&mut self, io: &mut Io<Self>) {
         self.log.turn_begins(io.wall_clock());
-        self.herd.set_clock(unix_nanos(io.wall_clock()));
+        self.look_at_clock(io);
         self.links.turn_begins(&mut self.herd, io);
     }
 
@@ -312,6 +321,9 @@ pub(crate) fn alone() -> Server {
         answers: Vec::new(),
         held_bytes: 0,
         expiry: None,
+        clock_origin: Instant::now(),
+        refused_from_ahead: Seldom::default(),
+        jumped: Seldom::default(),
         clock: 0,
         next_stamp: 0,
         fullness_is_logged: false,

@@ -161,14 +161,15 @@ fn hello_fields(fields: &[&[u8]]) -> Option<HelloFields> {
         Some(text) => slow::number(text).map(Some),
         None => Some(None),
     };
-    let clock = match value("clock")? {
-        Some(text) => Some(slow::time(text)?),
-        None => None,
+    let time = |text: Option<&[u8]>| match text {
+        Some(text) => slow::time(text).map(Some),
+        None => Some(None),
     };
     Some(HelloFields {
         clients: number(value("clients")?)?,
         memory: number(value("memory")?)?,
-        clock,
+        clock: time(value("clock")?)?,
+        jumped: time(value("jumped")?)?,
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod cli;
+mod clocks;
 mod control;
 mod crowd;
 mod ends;

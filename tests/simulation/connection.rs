@@ -19,6 +19,8 @@ pub struct Side {
     pub server: usize,
     /// Which start of that server.
     pub process: u32,
+    /// And which of its identities.
+    pub identity: u32,
     /// Whether it takes the connection for open.
     pub is_open: bool,
     on_the_way: VecDeque<Vec<u8>>,
@@ -41,6 +43,9 @@ pub struct Connection {
     pub taken: BTreeSet<Vec<u8>>,
 }
 
+/// A server, which start of it, and which of its identities.
+type Ends = (usize, u32, u32);
+
 impl End {
     pub fn other(self) -> End {
         match self {
@@ -51,10 +56,11 @@ impl End {
 }
 
 impl Connection {
-    pub fn new(dialler: (usize, u32), listener: (usize, u32), id: NeighbourId) -> Connection {
-        let side = |(server, process)| Side {
+    pub fn new(dialler: Ends, listener: Ends, id: NeighbourId) -> Connection {
+        let side = |(server, process, identity)| Side {
             server,
             process,
+            identity,
             is_open: true,
             on_the_way: VecDeque::new(),
             last_arrival: 0,

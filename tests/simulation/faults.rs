@@ -30,6 +30,10 @@ impl World {
             11 => self.servers[server].skew = self.plan.wrong_clock(&mut self.random),
             _ => {}
         }
+        if self.plan.clocks && self.random.one_in(2) {
+            let server = self.random.index(self.servers.len());
+            self.servers[server].skew = self.plan.wrong_clock(&mut self.random);
+        }
         if self.random.one_in(3) {
             self.servers[server].begin_rewrite();
             let number = self.servers[server].starts;
@@ -61,7 +65,7 @@ impl World {
     }
 
     /// A connection is gone, and both ends notice in time.
-    fn break_off(&mut self, index: usize, within: Ms) {
+    pub fn break_off(&mut self, index: usize, within: Ms) {
         if self.connections[index].is_broken {
             return;
         }

@@ -16,6 +16,8 @@ pub struct Reply {
     pub time: Nanos,
     /// The AT line, when the report was newer than what the server held, and so became a record.
     pub record: Option<Vec<u8>>,
+    /// Whether it was heard at a server whose clock was right and not doubted.
+    pub is_promise: bool,
 }
 
 /// What the herd owes for one client.
@@ -37,6 +39,9 @@ pub struct Ledger {
 impl Ledger {
     /// A client has its reply.
     pub fn replied(&mut self, reply: &Reply) {
+        if !reply.is_promise {
+            return;
+        }
         let owed = self.owed.entry(reply.client.clone()).or_default();
         owed.time = owed.time.max(Some(reply.time));
         if let Some(line) = &reply.record {

@@ -3,7 +3,7 @@
 //! It does what `src/server/link.rs` does with sockets, and watches that nothing is sent that should
 //! not be.
 
-use herd::herd::links::Taken;
+use herd::herd::links::{Answer, Nonsense, Taken};
 use herd::wire::peer::{PeerLine, parse_at, parse_peer_line};
 
 use super::connection::{Connection, End, lines};
@@ -87,7 +87,7 @@ impl World {
             let mut out = Vec::new();
             process.herd.pump(id, &mut out, self.random.index(PUMP_BYTES_MAX));
             more |= process.herd.lacks_changes(id);
-            let listener = connection.sides[End::Listener as usize].process;
+            let listener = connection.sides[End::Listener as usize].identity;
             // What is told is marked at once: a resume must not have it told again.
             let last = lines(&out).last().and_then(parse_peer_line);
             assert!(
@@ -129,19 +129,25 @@ impl World {
         if process.links[neighbour].dialled.is_some() {
             return;
         }
-        let number = process.number;
+        let (number, identity) = (process.number, process.identities);
         let id = process.herd.neighbours().nth(neighbour).unwrap();
         let mut hello = Vec::new();
         process.herd.hello(&mut hello);
         let listener = self.topology.neighbours(self.servers[server].id)[neighbour].index();
-        let Some(other) = self.servers[listener].process.as_ref().map(|it| it.number) else {
+        let Some(other) =
+            self.servers[listener].process.as_ref().map(|it| (it.number, it.identities))
+        else {
             return self.dial_again(server, neighbour);
         };
         if self.cut.contains(&edge(server, listener)) {
             return self.dial_again(server, neighbour);
         }
         let index = self.connections.len();
-        self.connections.push(Connection::new((server, number), (listener, other), id));
+        self.connections.push(Connection::new(
+            (server, number, identity),
+            (listener, other.0, other.1),
+            id,
+        ));
         let process = self.servers[server].process.as_mut().unwrap();
         process.links[neighbour].dialled = Some(index);
         self.send(index, End::Listener, hello);
@@ -200,11 +206,17 @@ impl World {
             return;
         }
         self.turn_begins(server);
+        // A clock that jumped may have ended it just now.
+        if !self.connections[index].sides[end as usize].is_open {
+            return self.turn_end(server);
+        }
         match end {
             End::Dialler => self.answered(index, &bytes),
             End::Listener => {
                 for line in lines(&bytes) {
-                    self.told_line(index, line);
+                    if self.connections[index].sides[end as usize].is_open {
+                        self.told_line(index, line);
+                    }
                 }
                 // There is room again.
                 let dialler = &self.connections[index].sides[End::Dialler as usize];
@@ -228,21 +240,30 @@ impl World {
         let server = connection.sides[End::Dialler as usize].server;
         let id = connection.listener;
         let Some(process) = &mut self.servers[server].process else { return };
+        let number = process.number;
         for line in lines(bytes) {
             let answer = process.herd.listener_line_received(id, line);
-            answer.unwrap_or_else(|nonsense| panic!("{nonsense}: {}", text(line)));
+            let answer = answer.unwrap_or_else(|nonsense| panic!("{nonsense}: {}", text(line)));
+            if let Answer::Hello(fields) = answer {
+                process.herd.clock_told(id, &fields);
+            }
         }
         process.links[id.index()].backoff.reset();
+        self.after(0, Event::Turn(server, number));
     }
 
     fn told_line(&mut self, index: usize, line: &[u8]) {
         let Some(from) = self.connections[index].dialler else {
             return self.hello_received(index, line);
         };
-        let start = self.connections[index].sides[End::Dialler as usize].process;
+        let start = self.connections[index].sides[End::Dialler as usize].identity;
         let server = self.connections[index].sides[End::Listener as usize].server;
         let Some(process) = &mut self.servers[server].process else { return };
         let taken = process.herd.dialler_line_received(from, line);
+        if let Err(Nonsense::FromAhead { .. }) = taken {
+            assert!(self.plan.clocks);
+            return self.close(index, End::Listener);
+        }
         let taken = taken.unwrap_or_else(|nonsense| panic!("{nonsense}: {}", text(line)));
         if taken == Taken::Full {
             process.assert_full(&self.plan, parse_at(line).unwrap().server_time());
@@ -254,7 +275,8 @@ impl World {
     }
 
     fn hello_received(&mut self, index: usize, line: &[u8]) {
-        let Some(PeerLine::Hello { version, server: name, identity, .. }) = parse_peer_line(line)
+        let Some(PeerLine::Hello { version, server: name, identity, fields }) =
+            parse_peer_line(line)
         else {
             panic!("no HELLO: {}", text(line))
         };
@@ -262,11 +284,12 @@ impl World {
         let Some(process) = &mut self.servers[server].process else { return };
         let number = process.number;
         let from = process.herd.hello_received(version, name, identity).unwrap();
+        process.herd.clock_told(from, &fields);
         let mut out = Vec::new();
         process.herd.write_resume(from, &mut out);
         let neighbour = &mut process.links[from.index()];
-        let start = self.connections[index].sides[End::Dialler as usize].process;
-        if std::mem::replace(&mut neighbour.start, start) != start {
+        let start = self.connections[index].sides[End::Dialler as usize].identity;
+        if std::mem::replace(&mut neighbour.identity, start) != start {
             process.learned.retain(|_, (source, ..)| *source != from);
         }
         if let Some(earlier) = neighbour.heard.replace(index) {
@@ -277,6 +300,7 @@ impl World {
         }
         self.connections[index].dialler = Some(from);
         self.send(index, End::Dialler, out);
+        self.after(0, Event::Turn(server, number));
         self.after(0, Event::Dial(server, number, from.index()));
     }
 

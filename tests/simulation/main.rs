@@ -31,6 +31,9 @@
 //!    for what is lost. A server that comes back is sent what it missed, and nothing that it had.
 //! 6. What was not heard for as long as `--forget-after` is forgotten by all, and stays so after
 //!    restarts. Where clocks agree, all servers forget it at once.
+//!    While clocks jump, by hours, days or centuries, and come back, nobody is forgotten for that; once all
+//!    clocks are right, 1 and 2 hold, and 4 for what was reported at a server whose clock was right and
+//!    not doubted. No server holds a record from ahead of the right time then.
 //! 7. Full servers hold the same: of what is left, the newest that fits, as long as each client's records
 //!    have the same order by its own time and by the servers'. Other differences end when the horizon has
 //!    passed them. A reply outlives everything but the horizon.
@@ -73,6 +76,7 @@
 //! | the delay before a neighbour is dialled again is nothing, or has no limit | `whatever_is_cut…` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod clocks;
 mod connection;
 mod disk;
 mod faults;
@@ -127,6 +131,7 @@ const DELAYS: Theme = Theme {
     busy: false,
     room: Room::ForAll,
     load: false,
+    clocks: false,
 };
 
 /// Were there any other source of chance, a seed that fails once could not be looked at again.
@@ -200,10 +205,31 @@ fn what_is_forgotten_does_not_come_back() {
         world.let_all_be_forgotten(usize::MAX);
         world.assert_all_know(0);
         world.stop_all_and_start();
+        world.forget_everywhere(usize::MAX);
         world.assert_all_know(0);
         world.report(0);
         world.settle();
         world.assert_all_know(1);
+    });
+}
+
+#[test]
+fn whatever_clocks_do_all_agree_when_they_are_right_again() {
+    let syncs = &[Sync::Always, Sync::Never];
+    let theme = Theme { trouble: Trouble::Deaths, syncs, clocks: true, ..DELAYS };
+    with_seeds("whatever_clocks_do_all_agree_when_they_are_right_again", 1_000, theme, |world| {
+        world.stop_all_and_start();
+    });
+}
+
+#[test]
+fn a_clock_that_jumps_forgets_nobody() {
+    let syncs = &[Sync::Always, Sync::Never];
+    let theme = Theme { trouble: Trouble::Deaths, syncs, clocks: true, forgetting: true, ..DELAYS };
+    with_seeds("a_clock_that_jumps_forgets_nobody", 500, theme, |world| {
+        world.stop_all_and_start();
+        world.let_all_be_forgotten(usize::MAX);
+        world.assert_all_know(0);
     });
 }
 

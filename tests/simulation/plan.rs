@@ -18,6 +18,9 @@ const KNOWN_TOPOLOGIES: [&str; 3] = [
 /// One herd in so many is a large one, since those take as much time as all others together.
 const LARGE_ONE_IN: u64 = 60;
 
+/// By how many hours clocks are wrong. Half of the time they come back.
+const JUMPS_HOURS: [Nanos; 10] = [0, 0, 0, 0, 0, 1, -1, 50, -400_000, 876_000];
+
 /// When the servers' journals are synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -58,6 +61,7 @@ pub enum Room {
 
 /// What a test is about.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 pub struct Theme {
     pub trouble: Trouble,
     pub syncs: &'static [Sync],
@@ -69,6 +73,8 @@ pub struct Theme {
     pub room: Room,
     /// A turn may bring many reports, and sockets hold little.
     pub load: bool,
+    /// Clocks jump by hours, days and centuries, and come back.
+    pub clocks: bool,
 }
 
 /// One seed's world.
@@ -99,6 +105,8 @@ pub struct Plan {
     pub memory_max: Option<usize>,
     pub room: Room,
     pub forget_after: Option<Ms>,
+    /// Clocks jump by hours, days and centuries, and come back.
+    pub clocks: bool,
 }
 
 impl Plan {
@@ -125,13 +133,16 @@ impl Plan {
             run: if theme.busy { 900_000 } else { random.between(5_000, 25_000) },
             report_every: if theme.busy { 4 } else { random.between(100, 400) },
             fault_every: random.between(300, 2_000),
+            // Above what makes a jump, and below what two servers take for a wrong clock.
             skew: match theme {
-                Theme { room: Room::InOrder, .. } => 0,
+                Theme { room: Room::InOrder, .. } | Theme { clocks: true, .. } => 0,
                 Theme { forgetting: true, .. } => random.pick(&[0, 1_000]),
-                _ => random.pick(&[0, 1_000, 100_000]),
+                _ => random.pick(&[0, 1_000, 25_000]),
             },
             clock_step: match theme {
-                Theme { room: Room::InOrder, .. } | Theme { forgetting: true, .. } => 1,
+                Theme { room: Room::InOrder, .. }
+                | Theme { forgetting: true, .. }
+                | Theme { clocks: true, .. } => 1,
                 _ => random.pick(&[1, 1_000, 5_000]),
             },
             clients_max: (theme.room != Room::ForAll).then(|| 1 + random.index(3)),
@@ -139,13 +150,15 @@ impl Plan {
                 .then(|| 500 + random.index(1_000)),
             room: theme.room,
             forget_after: theme.forgetting.then(|| random.between(4_000, 10_000)),
+            clocks: theme.clocks,
         }
     }
 
     /// Whether all servers are to hold the same at rest. One that is full and refuses misses what is told
     /// past it; where those unheard for the longest make room, it is a question of order.
     pub fn all_agree(&self) -> bool {
-        matches!(self.room, Room::ForAll | Room::InOrder) && self.all_forget_at_once()
+        let are_told_alike = self.clocks || self.all_forget_at_once();
+        matches!(self.room, Room::ForAll | Room::InOrder) && are_told_alike
     }
 
     /// Whether what was replied to stays, but for what the horizon has passed. Where a client's records are
@@ -162,11 +175,23 @@ impl Plan {
     /// Whether servers forget a client at the same moment: where clocks differ, and are set, one may
     /// forget what it then hears again from another, until all have forgotten.
     pub fn all_forget_at_once(&self) -> bool {
-        self.forget_after.is_none() || self.skew == 0
+        self.forget_after.is_none() || (self.skew == 0 && !self.clocks)
     }
 
     /// By how much a clock is wrong.
     pub fn wrong_clock(&self, random: &mut Random) -> Nanos {
+        if self.clocks {
+            // No two wrong clocks agree, but for those that nobody minds.
+            let (mut hours, other) = (random.pick(&JUMPS_HOURS), random.below(1_000));
+            let is_small = hours.abs() <= 1;
+            if is_small && self.forget_after.is_some() {
+                // What all took for good then would be remembered for longer than what beats it.
+                hours *= 48;
+            }
+            let other = if is_small { other % 50 } else { other };
+            let seconds = hours * 3_600 + hours.signum() * Nanos::from(other * 121);
+            return seconds * 1_000_000_000;
+        }
         let wrong = Nanos::from(random.between(0, 2 * self.skew)) - Nanos::from(self.skew);
         wrong * 1_000_000
     }

@@ -4,10 +4,10 @@
 //! that is not whole is passed over, and so is all of a file that is something else. What was read is
 //! bounded by the longest line; what is kept is bounded by the herd.
 
-use super::super::Herd;
 use super::super::record::Record;
 use super::super::store::Merged;
 use super::super::topology::is_server_name;
+use super::super::{Herd, correction};
 use super::Writer;
 use crate::wire::journal::{
     JOURNAL_LINE_MAX_BYTES, JOURNAL_VERSION, JournalLine, parse_journal_line,
@@ -19,7 +19,7 @@ use crate::wire::peer::AtLine;
 pub struct Replayed {
     /// Records, also those that a later line replaced.
     pub records: u64,
-    /// Records that were whole but not let in: forgotten by now, or too many.
+    /// Records that were whole but not let in: forgotten by now, too many, or too far ahead.
     pub dropped: u64,
     /// Neighbours that need to send only what was missed.
     pub marks: usize,
@@ -50,8 +50,8 @@ pub struct Replay<'h> {
 }
 
 impl<'h> Replay<'h> {
-    /// For a server that has not heard anything yet. Where clients are to be forgotten,
-    /// [`Herd::forget`] has been told the time.
+    /// For a server that has not heard anything yet. [`Herd::clock_read`] has been told the time, and
+    /// where clients are to be forgotten, [`Herd::forget`] too.
     pub fn new(herd: &'h mut Herd) -> Replay<'h> {
         let taken = vec![None; herd.neighbours.len()];
         let (begun, replayed) = (Vec::new(), Replayed::default());
@@ -125,14 +125,21 @@ impl<'h> Replay<'h> {
 
     fn record_received(&mut self, line: &[u8], at: &AtLine<'_>) {
         // The topology may have lost the server since. Neighbours cut a link for a name that is none.
-        if self.herd.topology.by_name(at.server).is_none() {
-            if !is_server_name(at.server) {
-                return self.damage_found();
-            }
-            self.herd.strangers.note(at.server);
+        let is_stranger = self.herd.topology.by_name(at.server).is_none();
+        if is_stranger && !is_server_name(at.server) {
+            return self.damage_found();
         }
-        let merged = Record::new(line, at);
-        match merged.map_or(Merged::TooOld, |record| self.herd.store.merge(record, None)) {
+        let settings = &self.herd.settings;
+        let record = Record::new(line, at).filter(|record| !settings.is_too_far_ahead(record));
+        if let Some(record) = &record {
+            if is_stranger {
+                self.herd.strangers.note(at.server);
+            }
+            if self.herd.is_unsettled() {
+                correction::set_aside(&mut self.herd.aside, &self.herd.store, record, settings);
+            }
+        }
+        match record.map_or(Merged::TooOld, |record| self.herd.store.merge(record, None)) {
             Merged::New | Merged::Changed | Merged::Kept => self.replayed.records += 1,
             Merged::Full | Merged::TooOld => self.replayed.dropped += 1,
         }

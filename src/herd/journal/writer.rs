@@ -29,6 +29,10 @@ pub struct Writer {
     is_damaged: bool,
     /// The last pump came to the end of the change log, and its bytes were written.
     is_current: bool,
+    /// The herd's count of corrections when the file was begun: it has nothing that these dropped.
+    corrections: u64,
+    /// All lines that the herd has set aside up to this number are in the file or need not be.
+    set_aside: u64,
 }
 
 impl Writer {
@@ -39,13 +43,10 @@ impl Writer {
 
     /// For a file that has just been replayed, of which the first `file_bytes` are kept.
     pub(super) fn resume(herd: &Herd, file_bytes: u64, is_damaged: bool) -> Writer {
-        Writer {
-            cursor: herd.last_change(),
-            taken: taken(herd).collect(),
-            file_bytes,
-            is_damaged,
-            is_current: true,
-        }
+        let (cursor, corrections) = (herd.last_change(), herd.corrections);
+        let (taken, set_aside) = (taken(herd).collect(), herd.aside.last());
+        let is_current = true;
+        Writer { cursor, taken, file_bytes, is_damaged, is_current, corrections, set_aside }
     }
 
     /// Appends what the file lacks, records and then marks. A file that lacks only what this turn
@@ -59,7 +60,10 @@ impl Writer {
         let start = out.len();
         if self.file_bytes == 0 {
             write_header(out);
+            self.corrections = herd.corrections;
         }
+        herd.aside.lines_after(self.set_aside).for_each(|line| write_record(out, line));
+        self.set_aside = herd.aside.last();
         // What one turn brings is bounded where it is read.
         let (limit_bytes, entries_max) = if self.is_current {
             (usize::MAX, usize::MAX)
@@ -108,8 +112,12 @@ impl Writer {
         false
     }
 
-    /// Only at the end of the change log: a mark vouches for all that the server holds.
+    /// Only at the end of the change log: a mark vouches for all that the server holds. And not while a
+    /// wrong clock may have kept out what a neighbour told.
     fn write_marks(&mut self, herd: &Herd, out: &mut Vec<u8>) {
+        if herd.is_unsettled() {
+            return;
+        }
         self.taken.resize(herd.neighbours.len(), None);
         let news = self.taken.iter_mut().zip(taken(herd)).zip(herd.neighbours());
         for ((written, taken), id) in news.filter(|((written, taken), _)| **written != *taken) {
@@ -136,16 +144,18 @@ impl Writer {
         self.file_bytes
     }
 
-    /// Whether the file should be written anew: it is much more than twice as long as it must be, or it
-    /// was found damaged.
+    /// Whether the file should be written anew: it is much more than twice as long as it must be, was
+    /// found damaged, or has records that were dropped because a clock was wrong.
     pub fn wants_rewrite(&self, herd: &Herd) -> bool {
-        self.is_damaged || self.excess_bytes(herd) > REWRITE_SLACK_BYTES
+        self.is_damaged
+            || self.corrections != herd.corrections
+            || self.excess_bytes(herd) > REWRITE_SLACK_BYTES
     }
 
     /// By how much the file is longer than twice what it must hold. Where there is no room for
     /// [`REWRITE_SLACK_BYTES`], any excess is worth a rewrite.
     pub fn excess_bytes(&self, herd: &Herd) -> u64 {
-        let needed = herd.store.line_bytes() + herd.clients() * SEAL_BYTES;
+        let needed = herd.store.line_bytes() + herd.aside.bytes() + herd.clients() * SEAL_BYTES;
         self.file_bytes.saturating_sub(2 * needed as u64)
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::wire::peer::LINK_VERSION;
+use crate::wire::time::{NANOS_PER_SECOND, Nanos};
 
 /// Why a connection may not be the link that it says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,12 @@ pub enum Nonsense {
     WrongServer(Refusal),
     /// An AT line by a server whose name no topology could have.
     ServerName(String),
+    /// An AT line whose server time is too far ahead of this server's clock: one of the two clocks is
+    /// wrong. The line will be sent again.
+    FromAhead {
+        /// Further than is allowed, nanoseconds.
+        by: Nanos,
+    },
     /// A HERE above every mark that was sent.
     MarkAhead {
         /// The number in the HERE.
@@ -72,6 +79,14 @@ impl fmt::Display for Nonsense {
             Nonsense::WrongServer(refusal) => refusal.fmt(f),
             Nonsense::ServerName(name) => {
                 write!(f, "it names the server {name:?}, which is no name of a server")
+            }
+            Nonsense::FromAhead { by } => {
+                let seconds = by / NANOS_PER_SECOND;
+                write!(
+                    f,
+                    "its server time is {seconds} s further ahead of this server's clock than allowed; one \
+                     of the clocks is wrong"
+                )
             }
             Nonsense::MarkAhead { here, marked } => {
                 write!(f, "it has taken in mark {here}, but was sent no mark above {marked}")

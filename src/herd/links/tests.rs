@@ -4,7 +4,7 @@ use super::*;
 use crate::herd::Settings;
 use crate::herd::topology::Topology;
 use crate::wire::command::{Command, parse_command};
-use crate::wire::time::NANOS_PER_SECOND;
+use crate::wire::time::{NANOS_PER_SECOND, Nanos};
 
 /// More than any pump here writes.
 const PLENTY: usize = 1 << 20;
@@ -435,4 +435,34 @@ fn nonsense_is_told_and_not_kept() {
     assert_eq!(a.clients(), 0);
     // A server that the topology has but that is no neighbour may well have heard the client.
     assert_eq!(a.dialler_line_received(from, b"AT C +0.000000000 k +1-1 7"), Ok(Taken::Changed));
+}
+
+/// While the clock is doubted, records that lose to one from far ahead are set aside and come back.
+#[test]
+fn what_is_not_taken_in_while_the_clock_is_doubted_does_not_come_back_when_it_is_right() {
+    const DAY: i64 = 86_400;
+    let at = |server: &str, client: &str, heard: i64, reported: i64| {
+        format!("AT {server} {:+}.000000000 {client} +1-1 {reported}", heard - reported)
+    };
+    let mut herd = herd("A", 1, CatchUp::On);
+    let wall = |days: i64| Nanos::from(days * DAY) * NANOS_PER_SECOND;
+    assert_eq!(herd.clock_read(0, wall(10)), None);
+    let from = herd.hello_received(1, b"B", 7).unwrap();
+    for client in ["k1", "k2", "k3"] {
+        let far = at("B", client, 10 * DAY, 10 * DAY);
+        assert_eq!(herd.dialler_line_received(from, far.as_bytes()), Ok(Taken::Changed));
+    }
+    for (line, taken) in [
+        (at("B", "k1", DAY, DAY), Ok(Taken::Kept)),
+        (at("-D", "k2", DAY, DAY), Err(Nonsense::ServerName("-D".to_owned()))),
+        (at("B", "k3", DAY, 3 * DAY), Ok(Taken::Kept)),
+    ] {
+        assert_eq!(herd.dialler_line_received(from, line.as_bytes()), taken);
+    }
+    assert!(herd.clock_read(1, wall(5)).is_some());
+    herd.clock_told(from, &HelloFields { clock: Some(wall(5)), ..HelloFields::default() });
+    assert!(herd.clock_read(2, wall(5)).is_some());
+    let corrected = herd.search_ahead(usize::MAX, 9).unwrap();
+    assert_eq!((corrected.dropped, corrected.restored), (3, 1));
+    assert!(herd.where_is(b"k1").is_some() && herd.clients() == 1);
 }

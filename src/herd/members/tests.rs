@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::herd::Settings;
+use crate::herd::clock::ClockNews;
 use crate::herd::links::{Nonsense, Taken};
+use crate::wire::peer::HelloFields;
+use crate::wire::time::NANOS_PER_SECOND;
 
 fn topology(text: &str) -> (Topology, ServerId) {
     let (topology, _) = Topology::parse("t", text).unwrap();
@@ -95,6 +98,26 @@ fn who_is_dialled_elsewhere_has_moved() {
     assert_eq!(herd.dialled_at(b).unwrap().address(), "h:12");
     // Only clients find it elsewhere.
     assert_eq!(change(&mut herd, "A h:1 B C\nB h:5 links=h:12\nC h:4"), []);
+}
+
+#[test]
+fn the_clock_of_who_comes_counts_and_that_of_who_goes_counts_no_more() {
+    let mut herd = herd("A h:1 B\nB h:2");
+    let says = |clock| HelloFields { clock: Some(clock), ..HelloFields::default() };
+    let (now, other) = (1_500_000_000 * NANOS_PER_SECOND, 1_400_000_000 * NANOS_PER_SECOND);
+    assert_eq!(herd.clock_read(0, now), None);
+    let b = herd.neighbour_named(b"B").unwrap();
+    assert_eq!(herd.clock_told(b, &says(other)), Some(other - now));
+    let [NeighbourChange::Added(c)] = change(&mut herd, "A h:1 B C\nB h:2\nC h:3")[..] else {
+        panic!()
+    };
+    assert_eq!(herd.clock_told(c, &says(now)), Some(0));
+    assert_eq!(herd.clock_read(1, now + 1), None, "one against one");
+    change(&mut herd, "A h:1 C\nC h:3\nB h:2");
+    assert_eq!(herd.clock().difference(b), None);
+    assert!(matches!(herd.clock_read(2, now + 2), Some(ClockNews::Trusted { .. })));
+    change(&mut herd, "A h:1 B C\nB h:2\nC h:3");
+    assert_eq!(herd.clock().difference(b), None, "it has not said anything since");
 }
 
 #[test]

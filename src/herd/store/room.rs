@@ -141,6 +141,11 @@ impl Store {
         self.forgotten = self.forgotten.min(now);
     }
 
+    /// The clock was wrong, and so the horizon may be: everything is taken in again until it has risen.
+    pub fn reset_horizon(&mut self) {
+        (self.horizon, self.forgotten) = (Nanos::MIN, Nanos::MIN);
+    }
+
     /// From now on, what a server heard up to `horizon` by its clock is as good as forgotten: not found,
     /// not told, not taken in. Its memory comes back with [`sweep`](Self::sweep).
     pub fn forget_up_to(&mut self, horizon: Nanos) {

@@ -7,6 +7,7 @@
 
 use std::time::Instant;
 
+use crate::herd::Refused;
 use crate::herd::journal::Verdict;
 use crate::herd::links::NeighbourId;
 use crate::reactor::limits::HIGH_WATER_BYTES;
@@ -112,13 +113,19 @@ impl Talk {
             Some(PeerLine::Hello { version, server, identity, fields }) if first => {
                 match cx.app.hello_received(me, version, server, identity, cx.io) {
                     Ok(neighbour) => {
-                        cx.app.fields_received(neighbour, &fields);
+                        cx.app.fields_received(neighbour, &fields, cx.io);
                         return Next::Link(neighbour);
                     }
-                    Err(why) => {
+                    Err((level, why)) => {
                         let peer = peer(me, cx);
                         let words = format_args!("{peer} is not let in as a neighbour: {why}");
-                        cx.io.warn("not let in", About::Connection(me), line.len(), words);
+                        cx.io.warn_at(
+                            level,
+                            "not let in",
+                            About::Connection(me),
+                            line.len(),
+                            words,
+                        );
                     }
                 }
             }
@@ -147,7 +154,13 @@ impl Talk {
             Ok(_) if promises(cx) => self.promised(me, line, said.client, start, cx),
             Ok(_) => self.replied(me, start, cx),
             Err(refused) => {
-                log::info!("{}: refused, {refused}", peer(me, cx));
+                let level = match refused {
+                    Refused::TooFarAhead => cx.app.refused_from_ahead(cx.io),
+                    Refused::Full | Refused::PastHorizon => log::Level::Info,
+                };
+                let peer = peer(me, cx);
+                let words = format_args!("{peer}: refused, {refused}");
+                cx.io.warn_at(level, "refused", About::Connection(me), line.len(), words);
                 self.reply(me, cx, |out| write_refusal(out, line));
             }
         }

@@ -6,9 +6,11 @@
 
 use std::time::Instant;
 
-use super::State;
+use log::Level;
+
 use super::lines::{beat, cut, level_of, write};
 use super::moves::Whose;
+use super::{STEADY_AFTER, State};
 use crate::herd::links::{Answer, NeighbourId, ResumedFrom};
 use crate::herd::liveness::Liveness;
 use crate::reactor::{Ctx, Protocol, Reason, Target, Token};
@@ -61,7 +63,9 @@ impl Protocol<Server> for Dialled {
             let Input::Line(line) = input else { return cut(me, &self.name, "too long", cx) };
             log::log!(level_of(line), "{} > {}", self.name, Text(line));
             match cx.app.herd.listener_line_received(self.neighbour, line) {
-                Ok(Answer::Hello(fields)) => cx.app.fields_received(self.neighbour, &fields),
+                Ok(Answer::Hello(fields)) => {
+                    cx.app.fields_received(self.neighbour, &fields, cx.io);
+                }
                 Ok(Answer::Here(_)) => {}
                 Ok(Answer::Resumed(resumed)) => {
                     let from = match resumed.from {
@@ -73,13 +77,14 @@ impl Protocol<Server> for Dialled {
                     log::info!("link to {name} is up, resuming: {from}, {behind} to look at");
                     if let Some(link) = cx.app.links.links.get_mut(self.neighbour.index()) {
                         link.state = State::Up(me);
-                        link.backoff.reset();
+                        link.up_since = Some(cx.io.now());
                         link.catching_up = (behind > 0).then_some(0);
                     }
                 }
                 Err(nonsense) => {
                     let (name, meaning) = (&self.name, meaning(line));
-                    log::warn!("link to {name} is cut: {nonsense}{meaning}: {}", Text(line));
+                    let level = cx.app.links.cut_level(self.neighbour, cx.io.now());
+                    log::log!(level, "link to {name} is cut: {nonsense}{meaning}: {}", Text(line));
                     return cx.io.abort_connection(me);
                 }
             }
@@ -100,6 +105,12 @@ impl Protocol<Server> for Dialled {
             Whose::Moving => return link.move_failed(self.neighbour, &self.name, why, cx.io),
             Whose::Present => cx.app.herd.link_lost(self.neighbour),
         }
+        let now = cx.io.now();
+        let is_steady = |since| now.saturating_duration_since(since) >= STEADY_AFTER;
+        let was_steady = link.up_since.take().is_some_and(is_steady);
+        if was_steady {
+            link.backoff.reset();
+        }
         if link.goes_on_at_new_address(&cx.app.herd, self.neighbour) {
             return log::warn!("link to {} is down: {why}; its new address is dialled", self.name);
         }
@@ -114,7 +125,9 @@ impl Protocol<Server> for Dialled {
         link.state = State::Waiting(call);
         let (name, next) = (&self.name, delay.as_millis());
         if was_up {
-            log::warn!("link to {name} is down: {why}; dialling again in {next} ms");
+            let seldom = link.warnings.down.level(now);
+            let level = if was_steady { Level::Warn } else { seldom };
+            log::log!(level, "link to {name} is down: {why}; dialling again in {next} ms");
         } else {
             let hint = if self.tls && matches!(why, Reason::Tls(_)) {
                 " (does it have keys, of the same authority?)"
@@ -130,7 +143,7 @@ impl Protocol<Server> for Dialled {
 fn meaning(line: &[u8]) -> &'static str {
     if line.starts_with(b"? HELLO ") {
         "; it does not believe that this server is its neighbour, and its log says why (do both have keys, of \
-         the same authority, and the same topology?)"
+         the same authority, and the same topology; or has another process this server's name?)"
     } else {
         ""
     }

@@ -54,8 +54,9 @@ impl Heard {
                 Ok(_) => {}
                 Err(nonsense) => {
                     let (name, text) = (&self.name, Text(line));
+                    let level = cx.app.links.cut_level(self.neighbour, cx.io.now());
                     let words = format_args!("link from {name} is cut: {nonsense}: {text}");
-                    cx.io.warn("link is cut", About::Connection(me), line.len(), words);
+                    cx.io.warn_at(level, "link is cut", About::Connection(me), line.len(), words);
                     return cx.io.abort_connection(me);
                 }
             }
@@ -77,7 +78,7 @@ impl Protocol<Server> for Heard {
         if let Some(earlier) = link.heard.replace(me) {
             cx.io.abort_connection(earlier);
         }
-        link.backoff.reset();
+        link.heard_at = cx.io.now();
         cx.app.links.expect_missing(&cx.app.herd, cx.io);
         log::info!("link from {} is up", self.name);
         write(me, &self.name, cx.io, |output| cx.app.herd.write_resume(id, output));
@@ -93,6 +94,9 @@ impl Protocol<Server> for Heard {
     fn data_received(&mut self, me: Token, data: &[u8], cx: &mut Ctx<'_, Server>) {
         if let Some(liveness) = &mut self.liveness {
             liveness.heard(cx.io.now());
+        }
+        if let Some(link) = cx.app.links.links.get_mut(self.neighbour.index()) {
+            link.heard_at = cx.io.now();
         }
         self.lines_received(me, data, cx);
     }

@@ -102,6 +102,7 @@ impl Link {
     fn end(&mut self, io: &mut Io<Server>) {
         self.drop_move(io);
         self.drop_dialled(io);
+        self.clock_differs = None;
         if let Some(heard) = self.heard.take() {
             io.abort_connection(heard);
         }
@@ -113,7 +114,7 @@ impl Link {
             State::Dialling(token) | State::Up(token) => io.abort_connection(token),
             State::Ended => {}
         }
-        self.catching_up = None;
+        (self.catching_up, self.up_since) = (None, None);
     }
 }
 

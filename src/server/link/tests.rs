@@ -17,6 +17,12 @@ use crate::wire::command::{Command, parse_command};
 
 /// A server whose one link is up, and the other end of that link.
 fn linked() -> (Reactor<Server>, BufReader<TcpStream>) {
+    let (reactor, other, _) = linked_to_listener();
+    (reactor, other)
+}
+
+/// The same with the listener that the server dials.
+fn linked_to_listener() -> (Reactor<Server>, BufReader<TcpStream>, TcpListener) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let text = format!("Solo 127.0.0.1:1 Other\nOther 127.0.0.1:{port}\n");
@@ -30,15 +36,19 @@ fn linked() -> (Reactor<Server>, BufReader<TcpStream>) {
     let cx = reactor.context();
     cx.app.links.dial(&cx.app.herd, id, cx.io);
     let (mut other, _) = listener.accept().unwrap();
-    other.write_all(b"HELLO 1 Other 0000000000000007\nRESUME 0000000000000000 0\n").unwrap();
+    let clock = crate::server::unix_nanos(std::time::SystemTime::now()) / 1_000_000_000;
+    let hello = format!("HELLO 1 Other 0000000000000007 clock={clock}\n");
+    other.write_all(format!("{hello}RESUME 0000000000000000 0\n").as_bytes()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while !reactor.app().herd.link_is_up(id) {
         assert!(Instant::now() < deadline, "the link does not come up");
         turn(&mut reactor);
     }
     let mut other = BufReader::new(other);
-    assert_eq!(line(&mut other), "HELLO 1 Solo 0000000000000001 clients=1000000 memory=1073741824");
-    (reactor, other)
+    let hello = line(&mut other);
+    let start = "HELLO 1 Solo 0000000000000001 clients=1000000 memory=1073741824 clock=";
+    assert!(hello.starts_with(start), "{hello}");
+    (reactor, other, listener)
 }
 
 fn turn(reactor: &mut Reactor<Server>) {
@@ -147,4 +157,73 @@ fn a_turn_ends_with_all_that_it_brought_on_the_link_until_the_neighbour_does_not
         turn(&mut reactor);
     }
     assert_eq!(status(&mut reactor).backlog, 0);
+}
+
+/// The next HELLO to the listener of a server that dials. It gets this answer.
+fn next_hello(
+    reactor: &mut Reactor<Server>,
+    listener: &TcpListener,
+    now: impl Fn() -> Now,
+    answer: &str,
+) -> (String, BufReader<TcpStream>) {
+    listener.set_nonblocking(true).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let other = loop {
+        reactor.sleep(Some(Duration::from_millis(10))).unwrap();
+        reactor.advance(now());
+        match listener.accept() {
+            Ok((other, _)) => break other,
+            Err(e) => assert!(Instant::now() < deadline, "it is not dialled again: {e}"),
+        }
+    };
+    other.set_nonblocking(false).unwrap();
+    let mut other = BufReader::new(other);
+    other.get_mut().write_all(answer.as_bytes()).unwrap();
+    for _ in 0..20 {
+        reactor.sleep(Some(Duration::from_millis(10))).unwrap();
+        reactor.advance(now());
+    }
+    (line(&mut other), other)
+}
+
+#[test]
+fn a_clock_that_jumps_is_told_to_the_neighbours_and_one_that_comes_back_starts_anew() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let (mut reactor, mut other, listener) = linked_to_listener();
+    let report = |reactor: &mut Reactor<Server>, line: &str, server_time: i128| {
+        let Some(Command::IAmAt(said)) = parse_command(line.as_bytes()) else { panic!() };
+        let _ = reactor.app().herd.client_heard(&said, server_time, &mut Vec::new());
+    };
+    let right = Now::read;
+    let wrong = || {
+        let now = Now::read();
+        Now { wall: now.wall + 50 * HOUR, ..now }
+    };
+    let nanos = |now: Now| crate::server::unix_nanos(now.wall);
+    report(&mut reactor, "IAMAT kiwi +1-1 1", nanos(right()));
+    turn(&mut reactor);
+    assert!(line(&mut other).contains(" kiwi +1-1 1"));
+
+    reactor.advance(wrong());
+    let answer = "HELLO 1 Other 0000000000000007\nRESUME 0000000000000001 1\n";
+    let (hello, mut second) = next_hello(&mut reactor, &listener, wrong, answer);
+    assert!(hello.starts_with("HELLO 1 Solo 0000000000000001 "), "{hello}");
+    assert!(hello.contains(" jumped=1"), "{hello}");
+    assert!(reactor.app().herd.clock().is_doubted());
+    report(&mut reactor, "IAMAT kiwi +2-2 2", nanos(wrong()));
+    reactor.advance(wrong());
+    assert!(line(&mut second).contains(" kiwi +2-2 2"));
+
+    reactor.advance(right());
+    let answer = "HELLO 1 Other 0000000000000007\nRESUME 0000000000000000 0\n";
+    let (hello, _third) = next_hello(&mut reactor, &listener, right, answer);
+    assert!(!hello.contains(" 0000000000000001 "), "another identity: {hello}");
+    assert!(!hello.contains("jumped="), "{hello}");
+    let herd = &reactor.app().herd;
+    assert!(!herd.clock().is_doubted());
+    let kiwi = herd.where_is(b"kiwi").unwrap();
+    assert!(
+        kiwi.line.ends_with(b" kiwi +1-1 1"),
+        "what it let in is gone, and what that beat is back"
+    );
 }

@@ -14,7 +14,7 @@ use crate::wire::decimal::{parse_u64, write_integer};
 use crate::wire::time::{Nanos, parse_time, write_time};
 
 /// The longest text of all optional fields together, with the space before each. Those of this
-/// version take 87 bytes at most.
+/// version take 118 bytes at most.
 pub const HELLO_FIELDS_MAX_BYTES: usize = 512;
 
 /// What a server says about itself in its HELLO. A field is `None` when its line lacks it.
@@ -26,6 +26,8 @@ pub struct HelloFields {
     pub memory: Option<u64>,
     /// `clock=`: its wall clock when it wrote the line, in seconds since 1970.
     pub clock: Option<Nanos>,
+    /// `jumped=`: by how many seconds that clock has jumped, if it is doubted for that.
+    pub jumped: Option<Nanos>,
 }
 
 /// Reads what follows the word HELLO and one space; `None` for nonsense.
@@ -51,9 +53,11 @@ pub fn write_hello(out: &mut Vec<u8>, server: &[u8], identity: u64, fields: &Hel
             write_integer(out, value);
         }
     }
-    if let Some(clock) = fields.clock {
-        out.extend_from_slice(b" clock=");
-        write_time(out, clock);
+    for (key, value) in [(" clock=", fields.clock), (" jumped=", fields.jumped)] {
+        if let Some(value) = value {
+            out.extend_from_slice(key.as_bytes());
+            write_time(out, value);
+        }
     }
     out.push(b'\n');
 }
@@ -71,6 +75,7 @@ fn parse_fields(text: &[u8]) -> Option<HelloFields> {
             b"clients" => set_once(&mut fields.clients, parse_u64(value))?,
             b"memory" => set_once(&mut fields.memory, parse_u64(value))?,
             b"clock" => set_once(&mut fields.clock, parse_time(value))?,
+            b"jumped" => set_once(&mut fields.jumped, parse_time(value))?,
             _ => {}
         }
     }
@@ -112,13 +117,21 @@ mod tests {
 
     #[test]
     fn the_optional_fields_are_read_as_they_are_written() {
-        let bounds = HelloFields { clients: Some(1_000_000), memory: Some(1 << 30), clock: None };
+        let bounds = HelloFields {
+            clients: Some(1_000_000),
+            memory: Some(1 << 30),
+            ..HelloFields::default()
+        };
         for (fields, text) in [
             (HelloFields::default(), ""),
             (bounds, " clients=1000000 memory=1073741824"),
             (
                 HelloFields { clock: Some(1_500_000_000), ..bounds },
                 " clients=1000000 memory=1073741824 clock=1.500000000",
+            ),
+            (
+                HelloFields { jumped: Some(-1_500_000_000), ..HelloFields::default() },
+                " jumped=-1.500000000",
             ),
             (HelloFields { clock: Some(-1), ..HelloFields::default() }, " clock=-0.000000001"),
         ] {
@@ -132,7 +145,7 @@ mod tests {
     #[test]
     fn the_fields_of_a_later_version_are_passed_over() {
         let line = format!("{START} colour=blue memory=7 x-y=a=b,c colour=red clients=0");
-        let known = HelloFields { clients: Some(0), memory: Some(7), clock: None };
+        let known = HelloFields { clients: Some(0), memory: Some(7), ..HelloFields::default() };
         assert_eq!(fields_of(&line), Some(known));
     }
 
@@ -145,10 +158,11 @@ mod tests {
             clients: Some(u64::MAX),
             memory: Some(u64::MAX),
             clock: parse_time(b"-999999999999.999999999"),
+            jumped: parse_time(b"-999999999999.999999999"),
         };
         let mut line = Vec::new();
         write_hello(&mut line, b"Alford", 0, &widest);
-        assert_eq!(line.len(), START.len() + 87 + "\n".len());
+        assert_eq!(line.len(), START.len() + 118 + "\n".len());
     }
 
     #[test]
@@ -164,6 +178,8 @@ mod tests {
             " clients=",
             " clients=x",
             " clients=01",
+            " jumped=",
+            " jumped=1 jumped=1",
             " clients=-1",
             " clients=1 ",
             " clients=1  memory=2",
