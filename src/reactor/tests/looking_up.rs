@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, mpsc};
 
-use super::super::look_up::Answer;
 use super::racing::{addresses, resolve_to};
 use super::*;
+use crate::reactor::net::look_up::Answer;
 
 /// A name server that the test plays: it tells who was asked for, and answers when it is told to.
 struct Names {
@@ -181,8 +181,9 @@ fn a_look_up_that_panics_is_answered_and_its_thread_goes_on() {
 fn too_many_who_wait_for_look_ups_are_refused_with_words() {
     let mut bench = Bench::new();
     let names = Names::new(&mut bench);
-    let waiting: Vec<_> =
-        (0..limits::LOOK_UP_ASKERS_MAX).map(|_| look_up(&mut bench, "a", 9, "waiting")).collect();
+    let waiting: Vec<_> = (0..crate::reactor::bounds::limits::LOOK_UP_ASKERS_MAX)
+        .map(|_| look_up(&mut bench, "a", 9, "waiting"))
+        .collect();
     look_up(&mut bench, "a", 9, "client");
     bench.turn();
     let why = "the name cannot be looked up: 1024 connections wait for look-ups already";
