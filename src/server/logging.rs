@@ -14,7 +14,7 @@
 //! came and what went, have a door of their own into the same buffer: [`received`] and [`sent`].
 //!
 //! The file and the one before it take no more than `--log-max` together, and leave the last of a disk to
-//! the journal ([`file`]). Whoever wants to keep more moves the file away and sends SIGUSR1 or SIGHUP, as
+//! the journal (`file.rs`). Whoever wants to keep more moves the file away and sends SIGUSR1 or SIGHUP, as
 //! logrotate does.
 
 mod file;

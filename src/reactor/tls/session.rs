@@ -1,5 +1,5 @@
 //! TLS as a layer of the transport: bytes in, bytes out. Every rustls name stands in this file or, where it
-//! is an error's, in [`words`].
+//! is an error's, in `words.rs`.
 //!
 //! It is a filter inside a connection, not a protocol around another, because anyone may write to any
 //! token and a wrapping protocol could be by-passed. It touches no socket: the connection hands it what
