@@ -1,0 +1,112 @@
+//! Step 4: the kernel says who is ready.
+//!
+//! # The experiment
+//!
+//! Step 3 used a whole CPU to ask sockets that had nothing to say. Here the thread sleeps in
+//! `Poll::poll`, and the kernel wakes it with the names (tokens) of those that have news:
+//!
+//! ```text
+//! $ cargo run --example ladder_4 &
+//! $ nc 127.0.0.1 12004 &
+//! $ top -b -n 1 -p $(pgrep ladder_4) | tail -1               # 0.0 % of a CPU
+//! ```
+//!
+//! # What is wrong with it
+//!
+//! It takes an event for "read once, write once". But mio's events are *edges*: they tell that something
+//! has changed, once. What one read leaves behind is forgotten, and what one write does not take is
+//! lost:
+//!
+//! ```text
+//! $ (seq 2000 | sed 's/^/line /'; sleep 1) | nc 127.0.0.1 12004 | wc -l    # not 2000
+//! $ (echo 'SLOW 20000000'; sleep 2) | nc 127.0.0.1 12004 | wc -c           # not 20000001
+//! ```
+//!
+//! Question: the bytes of the missing lines are somewhere. Where, and what would bring them?
+
+use std::env;
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+/// The longest reply to `SLOW`, so that one line cannot ask for all memory.
+const SLOW_MAX_BYTES: usize = 50_000_000;
+/// The longest line, so that a client that never ends one cannot fill the memory.
+const LINE_MAX_BYTES: usize = 16_384;
+/// A token that no client has: the slab counts from 0.
+const LISTENER: Token = Token(usize::MAX);
+
+struct Client {
+    stream: TcpStream,
+    /// The beginning of a line whose end has not come yet.
+    input: Vec<u8>,
+}
+
+fn main() -> io::Result<()> {
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:12004".to_owned());
+    let mut listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
+    println!("listening on {}", listener.local_addr()?);
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut clients: Slab<Client> = Slab::new();
+    let mut events = Events::with_capacity(1024);
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() == LISTENER {
+                accept(&listener, &poll, &mut clients)?;
+                continue;
+            }
+            let key = event.token().0;
+            let stays = clients.get_mut(key).is_some_and(|client| serve(client).unwrap_or(false));
+            if !stays {
+                clients.try_remove(key);
+            }
+        }
+    }
+}
+
+/// Takes one client in.
+fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) -> io::Result<()> {
+    match listener.accept() {
+        Ok((mut stream, _)) => {
+            let token = Token(clients.vacant_key());
+            poll.registry().register(&mut stream, token, Interest::READABLE)?;
+            clients.insert(Client { stream, input: Vec::new() });
+            Ok(())
+        }
+        Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Reads once, and answers the lines in it. `false`: the client has left.
+fn serve(client: &mut Client) -> io::Result<bool> {
+    let mut buffer = [0; 4096];
+    match client.stream.read(&mut buffer) {
+        Ok(0) => return Ok(false),
+        Ok(length) => client.input.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
+        Err(e) => return Err(e),
+    }
+    while let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
+        let line: Vec<u8> = client.input.drain(..=end).collect();
+        // Once: what the socket does not take is gone.
+        let _taken = client.stream.write(&answer(&line));
+    }
+    Ok(client.input.len() <= LINE_MAX_BYTES)
+}
+
+/// The reply to one line.
+fn answer(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let reply = match words[..] {
+        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
+        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
+        _ => format!("? {}", text.trim_end()),
+    };
+    (reply + "\n").into_bytes()
+}
