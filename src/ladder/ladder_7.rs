@@ -29,6 +29,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
@@ -47,7 +48,7 @@ const NEIGHBOUR: Token = Token(usize::MAX - 1);
 /// A neighbour that is away is dialled again after this.
 const REDIAL: Duration = Duration::from_secs(1);
 
-/// A socket with what has come and not been read as a line, and what is to leave.
+/// A client, or the neighbour.
 struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
@@ -55,7 +56,7 @@ struct Connection {
     read_closed: bool,
     /// When the peer last sent something.
     heard: Instant,
-    /// A client's reply waits for the neighbour; on the neighbour's connection: it is not up yet.
+    /// A client waits for the neighbour's receipt; the neighbour's own connection is not up yet.
     waits: bool,
 }
 
@@ -67,7 +68,7 @@ struct Server {
     idle_limit: Duration,
     neighbour: Option<SocketAddr>,
     link: Option<Connection>,
-    /// Who waits for the neighbour's receipt, and for which reply, in the order of the receipts.
+    /// Who waits for a receipt, with the reply: in the order in which the receipts will come.
     asked: VecDeque<(usize, Vec<u8>)>,
 }
 
@@ -81,12 +82,13 @@ fn main() -> io::Result<()> {
     let mut server = Server {
         poll,
         clients: Slab::new(),
-        calls: BinaryHeap::from([Reverse((Instant::now(), NEIGHBOUR.0))]),
+        calls: BinaryHeap::new(),
         idle_limit: Duration::from_secs(seconds.unwrap_or(60)),
         neighbour: env::args().nth(3).and_then(|address| address.parse().ok()),
         link: None,
         asked: VecDeque::new(),
     };
+    server.dial();
     let mut events = Events::with_capacity(1024);
     loop {
         let next = server.calls.peek().map(|Reverse((due, _))| *due);
@@ -105,10 +107,9 @@ fn main() -> io::Result<()> {
 
 impl Server {
     fn run_due(&mut self, now: Instant) {
-        while let Some(Reverse((due, key))) = self.calls.pop() {
-            if due > now {
-                return self.calls.push(Reverse((due, key)));
-            } else if key == NEIGHBOUR.0 {
+        while let Some(Reverse((_, key))) = self.calls.peek().copied().filter(|c| c.0.0 <= now) {
+            self.calls.pop();
+            if key == NEIGHBOUR.0 {
                 self.dial();
             } else if let Some(client) = self.clients.get(key) {
                 let ends = client.heard + self.idle_limit;
@@ -121,58 +122,57 @@ impl Server {
         }
     }
 
-    /// Takes in one of those who wait. `false`: nobody does.
     fn accept(&mut self, listener: &TcpListener) -> io::Result<bool> {
         let (stream, _) = match listener.accept() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
             accepted => accepted?,
         };
         let key = self.clients.vacant_key();
-        let client = Connection::new(stream, &self.poll, Token(key))?;
+        let client = Connection::new(stream, &self.poll, Token(key), false)?;
         self.calls.push(Reverse((client.heard + self.idle_limit, key)));
         self.clients.insert(client);
         Ok(true)
     }
 
-    /// Begins to connect to the neighbour. The first event tells how it went.
+    /// Begins to connect. The socket's first event tells how it went.
     fn dial(&mut self) {
         let Some(address) = self.neighbour else { return };
         let begun = TcpStream::connect(address);
-        let link = begun.and_then(|stream| Connection::new(stream, &self.poll, NEIGHBOUR));
-        self.link = link.ok().map(|link| Connection { waits: true, ..link });
-        if self.link.is_none() {
-            self.link_lost();
+        match begun.and_then(|stream| Connection::new(stream, &self.poll, NEIGHBOUR, true)) {
+            Ok(link) => self.link = Some(link),
+            Err(_) => self.lose_link(),
         }
     }
 
-    fn link_lost(&mut self) {
+    fn lose_link(&mut self) {
         self.link = None;
         self.calls.push(Reverse((Instant::now() + REDIAL, NEIGHBOUR.0)));
-        while !self.asked.is_empty() {
-            self.receipt();
+        for (key, reply) in std::mem::take(&mut self.asked) {
+            self.reply(key, &reply);
         }
     }
 
-    /// The neighbour has said that it has a report, or never will: whoever waits is answered.
-    fn receipt(&mut self) {
-        let Some((key, reply)) = self.asked.pop_front() else { return };
-        if let Some(client) = self.clients.get_mut(key) {
-            client.output.extend_from_slice(&reply);
-            client.waits = false;
-            self.serve(key);
-        }
-    }
-
+    /// Reads the neighbour's receipts, a line each, and answers who waits for them.
     fn serve_link(&mut self) {
         let Some(link) = &mut self.link else { return };
+        let alive = link.exchange();
         let mut receipts = 0;
-        let is_lost = link.exchange(|_| receipts += 1).is_err() || link.read_closed;
-        for _ in 0..receipts {
-            self.receipt();
+        while link.next_line().is_some() {
+            receipts += 1;
         }
-        if is_lost {
-            self.link_lost();
+        for (key, reply) in self.asked.drain(..receipts.min(self.asked.len())).collect::<Vec<_>>() {
+            self.reply(key, &reply);
         }
+        if !alive.unwrap_or(false) {
+            self.lose_link();
+        }
+    }
+
+    fn reply(&mut self, key: usize, reply: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.output.extend_from_slice(reply);
+        client.waits = false;
+        self.serve(key);
     }
 
     fn serve(&mut self, key: usize) {
@@ -192,10 +192,22 @@ impl Server {
                     None => client.output.extend_from_slice(&reply),
                 }
             }
-            break true;
+            let before = (client.input.len(), client.output.len());
+            match client.exchange() {
+                Ok(alive) if !alive || client.input.len() > LINE_MAX_BYTES => {
+                    break client.waits || !client.output.is_empty();
+                }
+                Err(_) => break false,
+                _ if before == (client.input.len(), client.output.len()) => break true,
+                _ => {}
+            }
         };
         if !stays {
             self.clients.remove(key);
+        }
+        if let Some(link) = self.link.as_mut().filter(|link| !link.waits) {
+            // An error shows at the link's next event, too.
+            let _ = link.flush();
         }
     }
 }
