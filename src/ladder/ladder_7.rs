@@ -42,9 +42,9 @@ const SLOW_MAX_BYTES: usize = 50_000_000;
 const LINE_MAX_BYTES: usize = 16_384;
 /// A client with so much output is not read.
 const HIGH_WATER_BYTES: usize = 65_536;
-/// Tokens that no client has: the slab counts from 0.
-const LISTENER: Token = Token(usize::MAX);
-const NEIGHBOUR: Token = Token(usize::MAX - 1);
+/// Keys that no connection has: the slab counts from 0.
+const LISTENER: usize = usize::MAX;
+const DIAL: usize = usize::MAX - 1;
 /// A neighbour that is away is dialled again after this.
 const REDIAL: Duration = Duration::from_secs(1);
 
@@ -54,20 +54,24 @@ struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     read_closed: bool,
+    /// The kernel has not said yet whether it is connected.
+    connecting: bool,
+    /// Its reply waits for the neighbour's receipt.
+    waits: bool,
     /// When the peer last sent something.
     heard: Instant,
-    /// A client waits for the neighbour's receipt; the neighbour's own connection is not up yet.
-    waits: bool,
 }
 
 struct Server {
     poll: Poll,
-    clients: Slab<Connection>,
+    listener: TcpListener,
+    connections: Slab<Connection>,
     /// Who is to be looked at, and when: the earliest on top.
     calls: BinaryHeap<Reverse<(Instant, usize)>>,
     idle_limit: Duration,
     neighbour: Option<SocketAddr>,
-    link: Option<Connection>,
+    /// The neighbour's connection.
+    link: Option<usize>,
     /// Who waits for a receipt, with the reply: in the order in which the receipts will come.
     asked: VecDeque<(usize, Vec<u8>)>,
 }
@@ -78,17 +82,17 @@ fn main() -> io::Result<()> {
     let mut listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
     println!("listening on {}", listener.local_addr()?);
     let poll = Poll::new()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, Token(LISTENER), Interest::READABLE)?;
     let mut server = Server {
         poll,
-        clients: Slab::new(),
-        calls: BinaryHeap::new(),
+        listener,
+        connections: Slab::new(),
+        calls: BinaryHeap::from([Reverse((Instant::now(), DIAL))]),
         idle_limit: Duration::from_secs(seconds.unwrap_or(60)),
         neighbour: env::args().nth(3).and_then(|address| address.parse().ok()),
         link: None,
         asked: VecDeque::new(),
     };
-    server.dial();
     let mut events = Events::with_capacity(1024);
     loop {
         let next = server.calls.peek().map(|Reverse((due, _))| *due);
@@ -97,8 +101,7 @@ fn main() -> io::Result<()> {
         server.run_due(Instant::now());
         for event in &events {
             match event.token() {
-                LISTENER => while server.accept(&listener)? {},
-                NEIGHBOUR => server.serve_link(),
+                Token(LISTENER) => server.accept()?,
                 Token(key) => server.serve(key),
             }
         }
@@ -109,105 +112,170 @@ impl Server {
     fn run_due(&mut self, now: Instant) {
         while let Some(Reverse((_, key))) = self.calls.peek().copied().filter(|c| c.0.0 <= now) {
             self.calls.pop();
-            if key == NEIGHBOUR.0 {
-                self.dial();
-            } else if let Some(client) = self.clients.get(key) {
-                let ends = client.heard + self.idle_limit;
-                if ends <= now {
-                    self.clients.remove(key);
-                } else {
-                    self.calls.push(Reverse((ends, key)));
+            let Some(client) = self.connections.get(key) else {
+                if key == DIAL {
+                    self.dial();
                 }
+                continue;
+            };
+            let ends = client.heard + self.idle_limit;
+            if self.link != Some(key) && ends <= now {
+                self.close(key);
+            } else if self.link != Some(key) {
+                self.calls.push(Reverse((ends, key)));
             }
         }
     }
 
-    fn accept(&mut self, listener: &TcpListener) -> io::Result<bool> {
-        let (stream, _) = match listener.accept() {
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
-            accepted => accepted?,
-        };
-        let key = self.clients.vacant_key();
-        let client = Connection::new(stream, &self.poll, Token(key), false)?;
-        self.calls.push(Reverse((client.heard + self.idle_limit, key)));
-        self.clients.insert(client);
-        Ok(true)
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    let key = self.keep(stream, false)?;
+                    self.calls.push(Reverse((Instant::now() + self.idle_limit, key)));
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
     }
 
-    /// Begins to connect. The socket's first event tells how it went.
+    /// Begins to connect to the neighbour. The socket's first event tells how that went.
     fn dial(&mut self) {
         let Some(address) = self.neighbour else { return };
-        let begun = TcpStream::connect(address);
-        match begun.and_then(|stream| Connection::new(stream, &self.poll, NEIGHBOUR, true)) {
-            Ok(link) => self.link = Some(link),
-            Err(_) => self.lose_link(),
+        let begun = TcpStream::connect(address).and_then(|stream| self.keep(stream, true));
+        self.link = begun.ok();
+        if self.link.is_none() {
+            self.calls.push(Reverse((Instant::now() + REDIAL, DIAL)));
         }
     }
 
-    fn lose_link(&mut self) {
-        self.link = None;
-        self.calls.push(Reverse((Instant::now() + REDIAL, NEIGHBOUR.0)));
-        for (key, reply) in std::mem::take(&mut self.asked) {
-            self.reply(key, &reply);
+    fn keep(&mut self, mut stream: TcpStream, connecting: bool) -> io::Result<usize> {
+        let (token, both) =
+            (Token(self.connections.vacant_key()), Interest::READABLE | Interest::WRITABLE);
+        self.poll.registry().register(&mut stream, token, both)?;
+        let (input, output, heard) = (Vec::new(), Vec::new(), Instant::now());
+        let (read_closed, waits) = (false, false);
+        let it = Connection { stream, input, output, read_closed, connecting, waits, heard };
+        Ok(self.connections.insert(it))
+    }
+
+    fn close(&mut self, key: usize) {
+        self.connections.try_remove(key);
+        if self.link == Some(key) {
+            self.link = None;
+            self.calls.push(Reverse((Instant::now() + REDIAL, DIAL)));
+            for (client, reply) in std::mem::take(&mut self.asked) {
+                self.reply(client, &reply);
+            }
         }
     }
 
-    /// Reads the neighbour's receipts, a line each, and answers who waits for them.
-    fn serve_link(&mut self) {
-        let Some(link) = &mut self.link else { return };
-        let alive = link.exchange();
-        let mut receipts = 0;
-        while link.next_line().is_some() {
-            receipts += 1;
+    /// Answers, writes and reads in turn, until the socket would block.
+    fn serve(&mut self, key: usize) {
+        loop {
+            while let Some(line) = self.connections.get_mut(key).and_then(Connection::next_line) {
+                self.line_received(key, &line);
+            }
+            match self.connections.get_mut(key).map(Connection::exchange) {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) | None => return,
+                Some(Err(_)) => return self.close(key),
+            }
         }
-        for (key, reply) in self.asked.drain(..receipts.min(self.asked.len())).collect::<Vec<_>>() {
-            self.reply(key, &reply);
+    }
+
+    fn line_received(&mut self, key: usize, line: &[u8]) {
+        if self.link == Some(key) {
+            let Some((client, reply)) = self.asked.pop_front() else { return };
+            return self.reply(client, &reply);
         }
-        if !alive.unwrap_or(false) {
-            self.lose_link();
+        let reply = answer(line);
+        let link = self.link.filter(|_| reply.starts_with(b"AT "));
+        match link.and_then(|link| self.connections.get_mut(link)).filter(|link| !link.connecting) {
+            None => self.reply(key, &reply),
+            Some(link) => {
+                link.output.extend_from_slice(&reply);
+                // An error will show at the link's next event, too.
+                let _ = link.flush();
+                self.asked.push_back((key, reply));
+                self.connections.get_mut(key).into_iter().for_each(|client| client.waits = true);
+            }
         }
     }
 
     fn reply(&mut self, key: usize, reply: &[u8]) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.connections.get_mut(key) else { return };
         client.output.extend_from_slice(reply);
-        client.waits = false;
-        self.serve(key);
+        if std::mem::replace(&mut client.waits, false) {
+            self.serve(key);
+        }
+    }
+}
+
+impl Connection {
+    fn next_line(&mut self) -> Option<Vec<u8>> {
+        let held_back = self.waits || self.output.len() > HIGH_WATER_BYTES;
+        let end = self.input.iter().position(|byte| *byte == b'\n').filter(|_| !held_back)?;
+        Some(self.input.drain(..=end).collect())
     }
 
-    fn serve(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let stays = loop {
-            while !client.waits
-                && client.output.len() <= HIGH_WATER_BYTES
-                && let Some(line) = client.next_line()
-            {
-                let reply = answer(&line);
-                match self.link.as_mut().filter(|link| !link.waits && reply.starts_with(b"AT")) {
-                    Some(link) => {
-                        link.output.extend_from_slice(&reply);
-                        client.waits = true;
-                        self.asked.push_back((key, reply));
-                    }
-                    None => client.output.extend_from_slice(&reply),
-                }
+    /// Writes what it can, then reads once. `false`: the socket would block, or must not be read now.
+    fn exchange(&mut self) -> io::Result<bool> {
+        if self.connecting {
+            self.stream.take_error()?.map_or(Ok(()), Err)?;
+            match self.stream.peer_addr() {
+                Err(e) if e.kind() == ErrorKind::NotConnected => return Ok(false),
+                peer => self.connecting = peer.is_err(),
             }
-            let before = (client.input.len(), client.output.len());
-            match client.exchange() {
-                Ok(alive) if !alive || client.input.len() > LINE_MAX_BYTES => {
-                    break client.waits || !client.output.is_empty();
-                }
-                Err(_) => break false,
-                _ if before == (client.input.len(), client.output.len()) => break true,
-                _ => {}
-            }
-        };
-        if !stays {
-            self.clients.remove(key);
         }
-        if let Some(link) = self.link.as_mut().filter(|link| !link.waits) {
-            // An error shows at the link's next event, too.
-            let _ = link.flush();
+        self.flush()?;
+        if self.waits || self.output.len() > HIGH_WATER_BYTES {
+            return Ok(false);
+        }
+        if self.input.contains(&b'\n') {
+            return Ok(true);
+        }
+        let is_done = self.read_closed && self.output.is_empty();
+        if is_done || self.input.len() > LINE_MAX_BYTES {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(length) => {
+                self.read_closed = length == 0;
+                self.heard = Instant::now();
+                self.input.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                Ok(!self.read_closed || self.output.is_empty())
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e),
         }
     }
+
+    /// Writes until everything has left or the socket would block.
+    fn flush(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.output.len() {
+            match self.stream.write(self.output.get(sent..).unwrap_or_default()) {
+                Ok(taken) => sent += taken,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        self.output.drain(..sent);
+        Ok(())
+    }
+}
+
+/// The reply to one line.
+fn answer(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let reply = match words[..] {
+        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
+        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
+        _ => format!("? {}", text.trim_end()),
+    };
+    (reply + "\n").into_bytes()
 }
