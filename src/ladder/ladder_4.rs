@@ -44,59 +44,76 @@ struct Client {
     input: Vec<u8>,
 }
 
+struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    /// A client's key in the slab is its token.
+    clients: Slab<Client>,
+}
+
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:12004".to_owned());
     let mut listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
     println!("listening on {}", listener.local_addr()?);
-    let mut poll = Poll::new()?;
+    let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut clients: Slab<Client> = Slab::new();
+    let mut server = Server { poll, listener, clients: Slab::new() };
     let mut events = Events::with_capacity(1024);
     loop {
-        poll.poll(&mut events, None)?;
+        server.poll.poll(&mut events, None)?;
         for event in &events {
-            if event.token() == LISTENER {
-                accept(&listener, &poll, &mut clients)?;
-                continue;
-            }
-            let key = event.token().0;
-            let stays = clients.get_mut(key).is_some_and(|client| serve(client).unwrap_or(false));
-            if !stays {
-                clients.try_remove(key);
+            match event.token() {
+                LISTENER => server.accept()?,
+                Token(key) => server.serve(key),
             }
         }
     }
 }
 
-/// Takes one client in.
-fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) -> io::Result<()> {
-    match listener.accept() {
-        Ok((mut stream, _)) => {
-            let token = Token(clients.vacant_key());
-            poll.registry().register(&mut stream, token, Interest::READABLE)?;
-            clients.insert(Client { stream, input: Vec::new() });
-            Ok(())
+impl Server {
+    /// Accepts one client.
+    fn accept(&mut self) -> io::Result<()> {
+        let Ok((mut stream, _)) = self.listener.accept() else { return Ok(()) };
+        let token = Token(self.clients.vacant_key());
+        self.poll.registry().register(&mut stream, token, Interest::READABLE)?;
+        self.clients.insert(Client { stream, input: Vec::new() });
+        Ok(())
+    }
+
+    /// Reads once and answers the lines in it.
+    fn serve(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.read().is_err() {
+            self.clients.remove(key);
+            return;
         }
-        Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
-        Err(e) => Err(e),
+        while let Some(line) = client.next_line() {
+            // The part that the socket does not take is gone.
+            let _taken = client.stream.write(&answer(&line));
+        }
     }
 }
 
-/// Reads once, and answers the lines in it. `false`: the client has left.
-fn serve(client: &mut Client) -> io::Result<bool> {
-    let mut buffer = [0; 4096];
-    match client.stream.read(&mut buffer) {
-        Ok(0) => return Ok(false),
-        Ok(length) => client.input.extend_from_slice(buffer.get(..length).unwrap_or_default()),
-        Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
-        Err(e) => return Err(e),
+impl Client {
+    /// Reads once. The error is the end of the connection.
+    fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(length) if length > 0 && self.input.len() <= LINE_MAX_BYTES => {
+                self.input.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                Ok(())
+            }
+            Ok(_) => Err(ErrorKind::UnexpectedEof.into()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(e) => Err(e),
+        }
     }
-    while let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
-        let line: Vec<u8> = client.input.drain(..=end).collect();
-        // Once: what the socket does not take is gone.
-        let _taken = client.stream.write(&answer(&line));
+
+    /// Takes the first whole line out of the input.
+    fn next_line(&mut self) -> Option<Vec<u8>> {
+        let end = self.input.iter().position(|byte| *byte == b'\n')?;
+        Some(self.input.drain(..=end).collect())
     }
-    Ok(client.input.len() <= LINE_MAX_BYTES)
 }
 
 /// The reply to one line.

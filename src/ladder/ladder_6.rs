@@ -36,8 +36,6 @@ use slab::Slab;
 const SLOW_MAX_BYTES: usize = 50_000_000;
 /// The longest line, so that a client that never ends one cannot fill the memory.
 const LINE_MAX_BYTES: usize = 16_384;
-/// A client with so much output is not read.
-const HIGH_WATER_BYTES: usize = 65_536;
 /// A token that no client has: the slab counts from 0.
 const LISTENER: Token = Token(usize::MAX);
 
@@ -45,16 +43,21 @@ struct Client {
     stream: TcpStream,
     /// The beginning of a line whose end has not come yet.
     input: Vec<u8>,
-    /// Replies that the socket has not taken yet.
+    /// Replies that the socket has not taken yet. As long as there are any, the client is not read.
     output: Vec<u8>,
-    /// The client has finished sending; its replies are still owed.
-    read_closed: bool,
     /// When it last sent something.
     heard: Instant,
 }
 
-/// Who is to be looked at, and when: the earliest on top.
-type Calls = BinaryHeap<Reverse<(Instant, usize)>>;
+struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    /// A client's key in the slab is its token.
+    clients: Slab<Client>,
+    /// When to look at which client: the earliest on top.
+    calls: BinaryHeap<Reverse<(Instant, usize)>>,
+    idle_limit: Duration,
+}
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:12006".to_owned());
@@ -62,109 +65,99 @@ fn main() -> io::Result<()> {
     let idle_limit = Duration::from_secs(seconds.unwrap_or(60));
     let mut listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
     println!("listening on {}", listener.local_addr()?);
-    let mut poll = Poll::new()?;
+    let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut clients: Slab<Client> = Slab::new();
-    let mut calls = Calls::new();
+    let mut server =
+        Server { poll, listener, clients: Slab::new(), calls: BinaryHeap::new(), idle_limit };
     let mut events = Events::with_capacity(1024);
     loop {
-        let next = calls.peek().map(|Reverse((due, _))| *due);
-        poll.poll(&mut events, next.map(|due| due.saturating_duration_since(Instant::now())))?;
-        let now = Instant::now();
-        look_at_idle(&mut clients, &mut calls, idle_limit, now);
+        let next = server.calls.peek().map(|Reverse((due, _))| *due);
+        let limit = next.map(|due| due.saturating_duration_since(Instant::now()));
+        server.poll.poll(&mut events, limit)?;
+        server.run_due(Instant::now());
         for event in &events {
-            if event.token() == LISTENER {
-                let mut key = clients.vacant_key();
-                while accept(&listener, &poll, &mut clients)? {
-                    calls.push(Reverse((now + idle_limit, key)));
-                    key = clients.vacant_key();
-                }
-                continue;
-            }
-            let key = event.token().0;
-            let stays = clients.get_mut(key).is_some_and(|client| serve(client).unwrap_or(false));
-            if !stays {
-                clients.try_remove(key);
+            match event.token() {
+                LISTENER => server.accept()?,
+                Token(key) => server.serve(key),
             }
         }
     }
 }
 
-/// Runs the calls that are due: who was silent for too long goes, who was not is looked at later.
-fn look_at_idle(clients: &mut Slab<Client>, calls: &mut Calls, limit: Duration, now: Instant) {
-    while let Some(Reverse((_, key))) = calls.peek().copied().filter(|call| call.0.0 <= now) {
-        calls.pop();
-        let Some(client) = clients.get(key) else { continue };
-        if client.heard + limit <= now {
-            clients.remove(key);
-        } else {
-            calls.push(Reverse((client.heard + limit, key)));
-        }
-    }
-}
-
-/// Takes in one of those who wait. `false`: nobody does.
-fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) -> io::Result<bool> {
-    let (mut stream, _) = match listener.accept() {
-        Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
-        accepted => accepted?,
-    };
-    let both = Interest::READABLE | Interest::WRITABLE;
-    poll.registry().register(&mut stream, Token(clients.vacant_key()), both)?;
-    let (input, output, heard) = (Vec::new(), Vec::new(), Instant::now());
-    clients.insert(Client { stream, input, output, read_closed: false, heard });
-    Ok(true)
-}
-
-/// Answers, writes and reads in turn, until the socket would block. `false`: the client has left.
-fn serve(client: &mut Client) -> io::Result<bool> {
-    loop {
-        while client.output.len() <= HIGH_WATER_BYTES
-            && let Some(end) = client.input.iter().position(|byte| *byte == b'\n')
+impl Server {
+    /// Looks at those whose time has come. Who was silent for too long goes, any other is looked at later.
+    fn run_due(&mut self, now: Instant) {
+        while let Some(&Reverse((due, key))) = self.calls.peek()
+            && due <= now
         {
-            let line: Vec<u8> = client.input.drain(..=end).collect();
-            client.output.extend_from_slice(&answer(&line));
+            self.calls.pop();
+            match self.clients.get(key).map(|client| client.heard + self.idle_limit) {
+                Some(end) if end <= now => drop(self.clients.remove(key)),
+                Some(end) => self.calls.push(Reverse((end, key))),
+                None => {}
+            }
         }
-        flush(client)?;
-        if client.output.len() > HIGH_WATER_BYTES {
-            return Ok(true);
+    }
+
+    /// Accepts until nobody waits: the listener's edge comes once, too.
+    fn accept(&mut self) -> io::Result<()> {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let token = Token(self.clients.vacant_key());
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, token, both)?;
+            let (input, output, heard) = (Vec::new(), Vec::new(), Instant::now());
+            self.clients.insert(Client { stream, input, output, heard });
+            self.calls.push(Reverse((heard + self.idle_limit, token.0)));
         }
-        let has_line = client.input.contains(&b'\n');
-        if !has_line && (client.input.len() > LINE_MAX_BYTES || !read(client)?) {
-            let is_done = client.read_closed && client.output.is_empty();
-            return Ok(!is_done && client.input.len() <= LINE_MAX_BYTES);
+        Ok(())
+    }
+
+    /// Writes, reads and answers until the socket would block.
+    fn serve(&mut self, key: usize) {
+        while let Some(client) = self.clients.get_mut(key) {
+            match client.next_line() {
+                Ok(Some(line)) => client.output = answer(&line),
+                Ok(None) => return,
+                Err(_) => drop(self.clients.remove(key)),
+            }
         }
     }
 }
 
-/// Reads once. `false`: there is no more for now, or ever.
-fn read(client: &mut Client) -> io::Result<bool> {
-    if client.read_closed {
-        return Ok(false);
-    }
-    let mut buffer = [0; 4096];
-    match client.stream.read(&mut buffer) {
-        Ok(0) => client.read_closed = true,
-        Ok(length) => client.input.extend_from_slice(buffer.get(..length).unwrap_or_default()),
-        Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
-        Err(e) => return Err(e),
-    }
-    client.heard = Instant::now();
-    Ok(!client.read_closed)
-}
-
-/// Writes until everything has left or the socket would block.
-fn flush(client: &mut Client) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < client.output.len() {
-        match client.stream.write(client.output.get(sent..).unwrap_or_default()) {
-            Ok(taken) => sent += taken,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-            Err(e) => return Err(e),
+impl Client {
+    /// Writes what is left, then takes the next line, which it reads if need be. `None`: the socket would
+    /// block. The error is the end of the connection.
+    fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.flush()?;
+        while self.output.is_empty() {
+            if let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+                return Ok(Some(self.input.drain(..=end).collect()));
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(length) if length > 0 && self.input.len() <= LINE_MAX_BYTES => {
+                    self.input.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                    self.heard = Instant::now();
+                }
+                Ok(_) => return Err(ErrorKind::UnexpectedEof.into()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
         }
+        Ok(None)
     }
-    client.output.drain(..sent);
-    Ok(())
+
+    /// Writes until everything has left or the socket would block.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(taken) => drop(self.output.drain(..taken)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The reply to one line.

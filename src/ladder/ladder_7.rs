@@ -25,10 +25,12 @@
 //!
 //! Question: which other names in this file outlive what they name?
 
+mod connection;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::env;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -36,44 +38,25 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-/// The longest reply to `SLOW`, so that one line cannot ask for all memory.
-const SLOW_MAX_BYTES: usize = 50_000_000;
-/// The longest line, so that a client that never ends one cannot fill the memory.
-const LINE_MAX_BYTES: usize = 16_384;
-/// A client with so much output is not read.
-const HIGH_WATER_BYTES: usize = 65_536;
-/// Keys that no connection has: the slab counts from 0.
-const LISTENER: usize = usize::MAX;
-const DIAL: usize = usize::MAX - 1;
-/// A neighbour that is away is dialled again after this.
-const REDIAL: Duration = Duration::from_secs(1);
+use connection::Connection;
 
-/// A client, or the neighbour.
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    read_closed: bool,
-    /// The kernel has not said yet whether it is connected.
-    connecting: bool,
-    /// Its reply waits for the neighbour's receipt.
-    waits: bool,
-    /// When the peer last sent something.
-    heard: Instant,
-}
+/// The longest reply to `SLOW`, and the most receipts that may be due.
+const SLOW_MAX_BYTES: usize = 50_000_000;
+const ASKED_MAX: usize = 1_000;
+/// Keys that no connection has: the slab counts from 0.
+const LISTENER: Token = Token(usize::MAX);
+const DIAL: usize = usize::MAX - 1;
 
 struct Server {
     poll: Poll,
     listener: TcpListener,
     connections: Slab<Connection>,
-    /// Who is to be looked at, and when: the earliest on top.
     calls: BinaryHeap<Reverse<(Instant, usize)>>,
     idle_limit: Duration,
     neighbour: Option<SocketAddr>,
-    /// The neighbour's connection.
+    /// The neighbour's connection, and the clients whose receipts are due from it, in order.
     link: Option<usize>,
-    /// Who waits for a receipt, with the reply: in the order in which the receipts will come.
-    asked: VecDeque<(usize, Vec<u8>)>,
+    asked: VecDeque<usize>,
 }
 
 fn main() -> io::Result<()> {
@@ -82,7 +65,7 @@ fn main() -> io::Result<()> {
     let mut listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
     println!("listening on {}", listener.local_addr()?);
     let poll = Poll::new()?;
-    poll.registry().register(&mut listener, Token(LISTENER), Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut server = Server {
         poll,
         listener,
@@ -101,7 +84,7 @@ fn main() -> io::Result<()> {
         server.run_due(Instant::now());
         for event in &events {
             match event.token() {
-                Token(LISTENER) => server.accept()?,
+                LISTENER => server.accept()?,
                 Token(key) => server.serve(key),
             }
         }
@@ -110,161 +93,83 @@ fn main() -> io::Result<()> {
 
 impl Server {
     fn run_due(&mut self, now: Instant) {
-        while let Some(Reverse((_, key))) = self.calls.peek().copied().filter(|c| c.0.0 <= now) {
+        while let Some(&Reverse((due, key))) = self.calls.peek()
+            && due <= now
+        {
             self.calls.pop();
-            let Some(client) = self.connections.get(key) else {
-                if key == DIAL {
-                    self.dial();
-                }
-                continue;
-            };
-            let ends = client.heard + self.idle_limit;
-            if self.link != Some(key) && ends <= now {
-                self.close(key);
-            } else if self.link != Some(key) {
-                self.calls.push(Reverse((ends, key)));
+            match self.connections.get(key).map(|client| client.heard + self.idle_limit) {
+                Some(end) if end <= now => self.close(key),
+                Some(end) => self.calls.push(Reverse((end, key))),
+                None if key == DIAL => self.dial(),
+                None => {}
             }
         }
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        loop {
-            match self.listener.accept() {
-                Ok((stream, _)) => {
-                    let key = self.keep(stream, false)?;
-                    self.calls.push(Reverse((Instant::now() + self.idle_limit, key)));
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(e) => return Err(e),
-            }
+        while let Ok((stream, _)) = self.listener.accept() {
+            let key = self.keep(stream, false)?;
+            self.calls.push(Reverse((Instant::now() + self.idle_limit, key)));
         }
+        Ok(())
     }
 
-    /// Begins to connect to the neighbour. The socket's first event tells how that went.
+    /// Begins to connect. If that fails at once, or later, `close` has it tried again.
     fn dial(&mut self) {
         let Some(address) = self.neighbour else { return };
-        let begun = TcpStream::connect(address).and_then(|stream| self.keep(stream, true));
-        self.link = begun.ok();
+        self.link = TcpStream::connect(address).and_then(|stream| self.keep(stream, true)).ok();
         if self.link.is_none() {
-            self.calls.push(Reverse((Instant::now() + REDIAL, DIAL)));
+            self.calls.push(Reverse((Instant::now() + Duration::from_secs(1), DIAL)));
         }
     }
 
     fn keep(&mut self, mut stream: TcpStream, connecting: bool) -> io::Result<usize> {
-        let (token, both) =
-            (Token(self.connections.vacant_key()), Interest::READABLE | Interest::WRITABLE);
+        let token = Token(self.connections.vacant_key());
+        let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token, both)?;
-        let (input, output, heard) = (Vec::new(), Vec::new(), Instant::now());
-        let (read_closed, waits) = (false, false);
-        let it = Connection { stream, input, output, read_closed, connecting, waits, heard };
-        Ok(self.connections.insert(it))
+        Ok(self.connections.insert(Connection::new(stream, connecting)))
     }
 
     fn close(&mut self, key: usize) {
         self.connections.try_remove(key);
         if self.link == Some(key) {
-            self.link = None;
-            self.calls.push(Reverse((Instant::now() + REDIAL, DIAL)));
-            for (client, reply) in std::mem::take(&mut self.asked) {
-                self.reply(client, &reply);
-            }
+            (self.link, self.asked) = (None, VecDeque::new());
+            self.calls.push(Reverse((Instant::now() + Duration::from_secs(1), DIAL)));
         }
     }
 
-    /// Answers, writes and reads in turn, until the socket would block.
     fn serve(&mut self, key: usize) {
-        loop {
-            while let Some(line) = self.connections.get_mut(key).and_then(Connection::next_line) {
-                self.line_received(key, &line);
-            }
-            match self.connections.get_mut(key).map(Connection::exchange) {
-                Some(Ok(true)) => {}
-                Some(Ok(false)) | None => return,
-                Some(Err(_)) => return self.close(key),
+        while let Some(connection) = self.connections.get_mut(key) {
+            match connection.flush().and_then(|()| connection.next_line()) {
+                Ok(Some(line)) => self.line_received(key, &line),
+                Ok(None) => return,
+                Err(_) => self.close(key),
             }
         }
     }
 
+    /// A client's line is answered, and a report goes to the neighbour. The neighbour's line is its
+    /// receipt for the earliest report, and goes to that report's client.
     fn line_received(&mut self, key: usize, line: &[u8]) {
         if self.link == Some(key) {
-            let Some((client, reply)) = self.asked.pop_front() else { return };
-            return self.reply(client, &reply);
+            self.asked.pop_front().into_iter().for_each(|client| self.write(client, line));
+            return;
         }
         let reply = answer(line);
-        let link = self.link.filter(|_| reply.starts_with(b"AT "));
-        match link.and_then(|link| self.connections.get_mut(link)).filter(|link| !link.connecting) {
-            None => self.reply(key, &reply),
-            Some(link) => {
-                link.output.extend_from_slice(&reply);
-                // An error will show at the link's next event, too.
-                let _ = link.flush();
-                self.asked.push_back((key, reply));
-                self.connections.get_mut(key).into_iter().for_each(|client| client.waits = true);
-            }
+        self.write(key, &reply);
+        if let Some(link) = self.link.filter(|_| reply.starts_with(b"AT "))
+            && self.asked.len() < ASKED_MAX
+        {
+            self.write(link, &reply);
+            self.asked.push_back(key);
         }
     }
 
-    fn reply(&mut self, key: usize, reply: &[u8]) {
-        let Some(client) = self.connections.get_mut(key) else { return };
-        client.output.extend_from_slice(reply);
-        if std::mem::replace(&mut client.waits, false) {
-            self.serve(key);
-        }
-    }
-}
-
-impl Connection {
-    fn next_line(&mut self) -> Option<Vec<u8>> {
-        let held_back = self.waits || self.output.len() > HIGH_WATER_BYTES;
-        let end = self.input.iter().position(|byte| *byte == b'\n').filter(|_| !held_back)?;
-        Some(self.input.drain(..=end).collect())
-    }
-
-    /// Writes what it can, then reads once. `false`: the socket would block, or must not be read now.
-    fn exchange(&mut self) -> io::Result<bool> {
-        if self.connecting {
-            self.stream.take_error()?.map_or(Ok(()), Err)?;
-            match self.stream.peer_addr() {
-                Err(e) if e.kind() == ErrorKind::NotConnected => return Ok(false),
-                peer => self.connecting = peer.is_err(),
-            }
-        }
-        self.flush()?;
-        if self.waits || self.output.len() > HIGH_WATER_BYTES {
-            return Ok(false);
-        }
-        if self.input.contains(&b'\n') {
-            return Ok(true);
-        }
-        let is_done = self.read_closed && self.output.is_empty();
-        if is_done || self.input.len() > LINE_MAX_BYTES {
-            return Err(ErrorKind::ConnectionAborted.into());
-        }
-        let mut buffer = [0; 4096];
-        match self.stream.read(&mut buffer) {
-            Ok(length) => {
-                self.read_closed = length == 0;
-                self.heard = Instant::now();
-                self.input.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                Ok(!self.read_closed || self.output.is_empty())
-            }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Writes until everything has left or the socket would block.
-    fn flush(&mut self) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < self.output.len() {
-            match self.stream.write(self.output.get(sent..).unwrap_or_default()) {
-                Ok(taken) => sent += taken,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
-        }
-        self.output.drain(..sent);
-        Ok(())
+    /// Writes to any connection. If that fails, its next event says so.
+    fn write(&mut self, key: usize, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.output.extend_from_slice(bytes);
+        let _ = connection.flush();
     }
 }
 
