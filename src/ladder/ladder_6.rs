@@ -87,9 +87,7 @@ fn main() -> io::Result<()> {
 impl Server {
     /// Looks at those whose time has come. Who was silent for too long goes, any other is looked at later.
     fn run_due(&mut self, now: Instant) {
-        while let Some(&Reverse((due, key))) = self.calls.peek()
-            && due <= now
-        {
+        while let Some(Reverse((_, key))) = self.calls.peek().copied().filter(|c| c.0.0 <= now) {
             self.calls.pop();
             match self.clients.get(key).map(|client| client.heard + self.idle_limit) {
                 Some(end) if end <= now => drop(self.clients.remove(key)),

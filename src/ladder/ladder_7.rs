@@ -93,9 +93,7 @@ fn main() -> io::Result<()> {
 
 impl Server {
     fn run_due(&mut self, now: Instant) {
-        while let Some(&Reverse((due, key))) = self.calls.peek()
-            && due <= now
-        {
+        while let Some(Reverse((_, key))) = self.calls.peek().copied().filter(|c| c.0.0 <= now) {
             self.calls.pop();
             match self.connections.get(key).map(|client| client.heard + self.idle_limit) {
                 Some(end) if end <= now => self.close(key),

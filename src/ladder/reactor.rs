@@ -4,11 +4,9 @@
 //! three disjoint borrows (itself, the application, `Io`): it reaches every socket and no other handler.
 //! A turn is seven steps in a fixed order. Sockets are written in step 6, and slots are freed in step 7.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
-use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use std::{cmp::Reverse, io, net::SocketAddr};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -112,14 +110,13 @@ impl<A: Application> Reactor<A> {
         self.io.poll.poll(events, limit)?;
         // 2 Note: events become entries of the queues. No handler runs yet.
         let now = Instant::now();
+        let is_due = |call: &Reverse<(Instant, Token)>| call.0.0 <= now;
         for event in &*events {
             self.io.ready.insert(event.token());
             self.io.writes.insert(event.token());
         }
         // 3 Due: those delayed calls that are due now.
-        while let Some(&Reverse((due, token))) = self.io.calls.peek()
-            && due <= now
-        {
+        while let Some(Reverse((_, token))) = self.io.calls.peek().copied().filter(is_due) {
             self.io.calls.pop();
             self.due(token, now);
         }
