@@ -6,19 +6,19 @@
 //! # The experiment
 //!
 //! ```text
-//! $ cargo run --example ladder_1 &
-//! $ printf 'IAMAT kiwi +34-118 1\nhello\n' | nc 127.0.0.1 12001
+//! $ cargo run -q --example ladder_1 &
+//! listening on 127.0.0.1:12001
+//! $ printf 'IAMAT kiwi +34-118 1\nhello\n' | timeout 2 nc 127.0.0.1 12001
 //! AT ladder kiwi +34-118 1
 //! ? hello
 //! ```
 //!
 //! # What is wrong with it
 //!
-//! `serve` returns when its client leaves. Until then nobody calls `accept`. Connect with one
-//! `nc 127.0.0.1 12001`, type nothing, and connect with a second: the second gets no reply, because
-//! the thread sleeps in the first one's `read`.
+//! A second client waits. `serve` returns when its client leaves, and until then nobody calls `accept`:
+//! the thread sleeps in the first client's `read`.
 //!
-//! Question: the second `nc` says that it is connected. Who accepted it?
+//! Question: a second `nc` still says that it is connected. Who accepted its connection?
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};

@@ -2,20 +2,23 @@
 //!
 //! # The experiment
 //!
-//! Step 1 made the second client wait for the first. Here both are answered:
+//! In step 1 a second client waits. While the first one is connected and silent, no line comes back. Here
+//! it is answered:
 //!
 //! ```text
-//! $ cargo run --example ladder_2 &
-//! $ nc 127.0.0.1 12002 &                                     # says nothing, and stays
-//! $ echo 'IAMAT kiwi +34-118 1' | nc -q 1 127.0.0.1 12002
-//! AT ladder kiwi +34-118 1
+//! $ cargo run -q --example ladder_1 &
+//! $ sleep 9 | nc 127.0.0.1 12001 &
+//! $ echo hello | timeout 2 nc 127.0.0.1 12001 | wc -l
+//! $ cargo run -q --example ladder_2 &
+//! $ sleep 9 | nc 127.0.0.1 12002 &
+//! $ echo hello | timeout 2 nc 127.0.0.1 12002 | wc -l
 //! ```
 //!
 //! # What is wrong with it
 //!
-//! Each idle client keeps a thread: a stack, a place in the kernel's scheduler, and a share of every
-//! lock as soon as the threads share anything. `ls /proc/$(pgrep ladder_2)/task | wc -l` counts
-//! them. With ten thousand clients that say nothing there are ten thousand threads that do nothing.
+//! A thread for each idle client: a stack, an entry in the kernel's scheduler, and a share of every lock
+//! as soon as the threads share anything. With ten thousand clients that say nothing, ten thousand threads
+//! do nothing.
 //!
 //! Question: the threads sleep nearly always. What exactly does each of them wait for?
 

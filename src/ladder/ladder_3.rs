@@ -2,21 +2,22 @@
 //!
 //! # The experiment
 //!
-//! Step 2 kept a thread for each idle client. Here one thread asks every socket in turn, and a socket
-//! with nothing to say answers `WouldBlock` at once:
+//! Step 2 keeps a thread for each idle client: here the main thread and five more. In step 3 one thread
+//! asks every socket in turn, and a socket that has nothing to read answers `WouldBlock` at once:
 //!
 //! ```text
-//! $ cargo run --example ladder_3 &
-//! $ for i in $(seq 100); do nc 127.0.0.1 12003 & done        # a hundred clients
-//! $ ls /proc/$(pgrep ladder_3)/task | wc -l
-//! 1
+//! $ cargo run -q --example ladder_2 &
+//! $ for i in 1 2 3 4 5; do sleep 9 | nc 127.0.0.1 12002 & done; sleep 1
+//! $ ls /proc/$(pgrep -n ladder_2)/task | wc -l
+//! $ cargo run -q --example ladder_3 &
+//! $ for i in 1 2 3 4 5; do sleep 9 | nc 127.0.0.1 12003 & done; sleep 1
+//! $ ls /proc/$(pgrep -n ladder_3)/task | wc -l
 //! ```
 //!
 //! # What is wrong with it
 //!
-//! Nobody says anything, and `top` shows a whole CPU in use: the loop asks all the time. And a client
-//! that does not read its replies stops everybody, since `write_patiently` asks until it has taken them:
-//! `(echo 'SLOW 50000000'; sleep 60) | nc 127.0.0.1 12003 | sleep 60`, and then try another client.
+//! CPU while idle: nobody says anything, and the loop uses a whole CPU, since it asks all the time. And a
+//! slow reader blocks all: `write_patiently` asks one socket until its client has taken everything.
 //!
 //! Question: who knows at which moment a socket has something to read?
 

@@ -2,27 +2,27 @@
 //!
 //! # The experiment
 //!
-//! Step 4 lost lines and the ends of long replies. Here nothing is missing:
+//! Step 4 loses lines and cuts a long reply. In step 5 all of it comes: 2000 lines, and 20000001 bytes.
 //!
 //! ```text
-//! $ cargo run --example ladder_5 &
-//! $ (seq 2000 | sed 's/^/line /'; sleep 1) | nc 127.0.0.1 12005 | wc -l
-//! 2000
-//! $ (echo 'SLOW 20000000'; sleep 2) | nc 127.0.0.1 12005 | wc -c
-//! 20000001
+//! $ cargo run -q --example ladder_4 &
+//! $ seq -f 'line %g' 2000 | timeout 2 nc 127.0.0.1 12004 | wc -l
+//! $ echo 'SLOW 20000000' | timeout 2 nc 127.0.0.1 12004 | wc -c
+//! $ cargo run -q --example ladder_5 &
+//! $ seq -f 'line %g' 2000 | timeout 2 nc 127.0.0.1 12005 | wc -l
+//! $ echo 'SLOW 20000000' | timeout 2 nc 127.0.0.1 12005 | wc -c
 //! ```
 //!
-//! Three rules do it. An edge means: read until `WouldBlock`. What a write does not take stays in
-//! `output` until the socket is writable again. And a client whose output is above the high-water mark
-//! is not read; when the output has left, it is read again *without waiting for an edge*, because that
-//! edge has come and gone.
+//! An edge means: accept, or read, until `WouldBlock`. What a write does not take stays in `output` until
+//! the socket is writable. As long as something is there, the client is not read; afterwards it is read
+//! *without waiting for an edge*, because that edge has come and gone.
 //!
 //! # What is wrong with it
 //!
-//! A client that says nothing stays for ever: a thousand that were unplugged from the network keep their
-//! thousand sockets. The loop sleeps without a limit, so it has no moment to look at them.
+//! Silent clients stay for ever. A thousand that were unplugged from the network keep their thousand
+//! sockets. The loop sleeps without a limit, so there is no moment at which it could look at them.
 //!
-//! Question: how long may the loop sleep, if somebody must be looked at in 7 s and another in 3 s?
+//! Question: how long may the loop sleep, if it must look at one client in 7 s and at another in 3 s?
 
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};

@@ -2,25 +2,25 @@
 //!
 //! # The experiment
 //!
-//! In step 5 a silent client stayed for ever. Here it leaves after five seconds:
+//! In step 5 silent clients stay: this one until its side ends, after 5 s. Step 6 closes the connection
+//! after 2 s, as its argument says. `date` shows the seconds:
 //!
 //! ```text
-//! $ cargo run --example ladder_6 127.0.0.1:12006 5 &
-//! $ time nc 127.0.0.1 12006                                  # type nothing
-//! real    0m5.004s
+//! $ cargo run -q --example ladder_5 &
+//! $ date +%S; sleep 5 | (nc 127.0.0.1 12005; date +%S)
+//! $ cargo run -q --example ladder_6 127.0.0.1:12006 2 &
+//! $ date +%S; sleep 5 | (nc 127.0.0.1 12006; date +%S)
 //! ```
 //!
-//! A heap holds who is to be looked at and when, the earliest first. That entry is how long the loop may
-//! sleep. A client that said something in the meantime is not taken out of the heap: when its entry is
-//! due, the look finds it alive and puts it back for later. So a busy client costs nothing here.
+//! A heap holds whom to look at and when, the earliest first. The loop may sleep until then. A client that
+//! speaks is not moved in the heap: the look finds that it has spoken, and sets the next look.
 //!
 //! # What is wrong with it
 //!
-//! It only answers. A server of a herd has neighbours to tell, and must dial them. The call that comes to
-//! mind, `std::net::TcpStream::connect`, blocks: for two minutes, if the neighbour's machine is off, and
-//! with it every client here.
+//! A neighbour is not told: the server only answers. To tell another server, it must dial. The call that
+//! comes to mind, `std::net::TcpStream::connect`, blocks for two minutes if that machine is off.
 //!
-//! Question: an idle client that sends one byte a second, and never a line: does it leave?
+//! Question: a client sends one byte a second, and never ends its line. Does it leave?
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

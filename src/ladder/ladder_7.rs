@@ -1,28 +1,19 @@
 //! Step 7: it dials, too.
 //!
-//! # The experiment
-//!
-//! Step 6 kept a report to itself. Here a report goes to the neighbour first, and its client is answered
-//! when the neighbour has said that it has it. Two servers, and a line through both:
+//! Step 6 tells no neighbour. Step 7 sends it each report. The neighbour's reply is the receipt, and goes
+//! to the client that reported; here another step is the neighbour:
 //!
 //! ```text
-//! $ cargo run --example ladder_7 127.0.0.1:12017 60 &
-//! $ cargo run --example ladder_7 127.0.0.1:12007 60 127.0.0.1:12017 &
-//! $ echo 'IAMAT kiwi +34-118 1' | nc -q 1 127.0.0.1 12007
-//! AT ladder kiwi +34-118 1
+//! $ cargo run -q --example ladder_5 127.0.0.1:12017 &
+//! $ cargo run -q --example ladder_6 127.0.0.1:12006 60 127.0.0.1:12017 &
+//! $ (echo 'IAMAT kiwi +34-118 1'; sleep 1) | timeout 2 nc 127.0.0.1 12006
+//! $ cargo run -q --example ladder_7 127.0.0.1:12007 60 127.0.0.1:12017 &
+//! $ (echo 'IAMAT kiwi +34-118 1'; sleep 1) | timeout 2 nc 127.0.0.1 12007
 //! ```
+//! `connect` only begins. A delayed call dials again when it has failed.
 //!
-//! `connect` only begins. The first event of the socket does not say that it is connected, only that
-//! something has happened: `take_error` tells whether it failed, `peer_addr` whether it is there. A
-//! neighbour that is away is dialled again after a second, by a delayed call, and nobody waits for it.
-//!
-//! # What is wrong with it
-//!
-//! The neighbour's receipt is owed to a client that is remembered by its *key in the slab*. The client
-//! may leave before it comes, and another get its key. Let a neighbour that never answers listen
-//! (`nc -l 127.0.0.1 12017`), report something with one client and end it, connect with a second, and
-//! then type a line into the neighbour: the second client gets the reply of the first.
-//!
+//! What is wrong with it: a stale event reaches a stranger. `asked` remembers a client by its key in the
+//! slab. If the client leaves before its receipt comes, the next client gets the key, and the receipt.
 //! Question: which other names in this file outlive what they name?
 
 mod connection;

@@ -1,4 +1,31 @@
-//! HEAD
+//! Step 8: tokens with generations, protocols and factories. This file says what the server does, and
+//! `reactor.rs` is the loop: `src/reactor` in small.
+//!
+//! # The experiment
+//!
+//! A neighbour that takes five seconds for a receipt. The client that has reported leaves, and a stranger
+//! connects. In step 7 the stranger gets the receipt. In step 8 it does not, since a token names a slot
+//! in the slab *and* the generation of its owner:
+//!
+//! ```text
+//! $ (sleep 5; echo 'receipt for kiwi'; sleep 9) | nc -l 127.0.0.1 12018 >/dev/null &
+//! $ cargo run -q --example ladder_7 127.0.0.1:12007 60 127.0.0.1:12018 &
+//! $ echo 'IAMAT kiwi +34-118 1' | timeout 1 nc 127.0.0.1 12007
+//! $ (echo hello; sleep 5) | timeout 6 nc 127.0.0.1 12007
+//! $ (sleep 5; echo 'receipt for kiwi'; sleep 9) | nc -l 127.0.0.1 12028 >/dev/null &
+//! $ cargo run -q --example ladder_8 127.0.0.1:12008 60 127.0.0.1:12028 &
+//! $ echo 'IAMAT kiwi +34-118 1' | timeout 1 nc 127.0.0.1 12008
+//! $ (echo hello; sleep 5) | timeout 6 nc 127.0.0.1 12008
+//! ```
+//!
+//! # What is wrong with it
+//!
+//! Stop it with Ctrl-Z, continue it with `fg`, and it ends: the signal interrupts `poll`, and `?` takes that
+//! for an error. Without free descriptors, those who wait are forgotten until the next connection. A close
+//! with unread input sends a reset, which can destroy the last reply. A neighbour that floods holds the
+//! turn. There is no orderly stop, no TLS and no look-up of names.
+//!
+//! Question: where does `src/reactor` do each of these? Begin with `turn.rs`, `accept.rs` and `flush.rs`.
 
 mod connection;
 mod reactor;

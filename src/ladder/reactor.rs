@@ -14,13 +14,11 @@ use slab::Slab;
 
 use super::connection::Connection;
 
-/// The half of a token that is its slot. The other half is the generation.
+/// The half of a token that is its slot (the other is the generation), and two that no connection has.
 const SLOT: usize = 0xffff_ffff;
-/// Tokens that no connection has.
 const LISTENER: Token = Token(usize::MAX);
 const APPLICATION: Token = Token(usize::MAX - 1);
 
-/// What all handlers share.
 pub trait Application: Sized {
     /// The delayed call that it asked for is due.
     fn call_due(&mut self, io: &mut Io<Self>);
@@ -34,7 +32,6 @@ pub trait Protocol<A> {
     fn connection_lost(&mut self, _app: &mut A, _io: &mut Io<A>) {}
 }
 
-/// Makes the protocol of an accepted connection.
 pub type Factory<A> = fn() -> Box<dyn Protocol<A>>;
 
 /// Everything a handler may ask for. It records what is asked, and never calls a handler.
@@ -128,14 +125,13 @@ impl<A: Application> Reactor<A> {
         // 5 Turn end.
         self.app.turn_end(&mut self.io);
         self.handlers.extend(self.io.births.drain(..));
-        // 6 Flush.
+        // 6 Flush. Who has room again is read without an event: its edge has come and gone.
         for token in std::mem::take(&mut self.io.writes) {
             let Some(connection) = find(&mut self.io.sockets, token) else { continue };
             let had_output = !connection.output.is_empty();
             if connection.flush().is_err() {
                 self.io.ended.push(token);
             } else if had_output && connection.output.is_empty() {
-                // The edge of what it may read now has come and gone.
                 self.io.ready.insert(token);
             }
         }
