@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// A reply that has not come after this does not come, where one must.
@@ -23,42 +23,29 @@ const SHORT: Duration = Duration::from_millis(700);
 /// The longest reply to `SLOW`: more than any socket's buffers hold.
 const LONG_BYTES: usize = 30_000_000;
 
-/// What a step may fail at, by the name that the texts give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    ASecondClientWaits,
-    AThreadForEachIdleClient,
-    CpuWhileIdle,
-    ALineIsLost,
-    ALongReplyIsCut,
-    ASlowReaderBlocksAll,
-    SilentClientsStay,
-    ANeighbourIsNotTold,
-    AStaleEventReachesAStranger,
-}
-use Fault::*;
-
-/// Tells whether a server has the fault that it looks for. `expected`: whether the text says so, which
-/// decides nothing but how long to wait. Anything that is neither the fault nor its absence panics.
+/// Tells whether a server has a fault. `expected`: whether the text says so, which decides nothing but
+/// how long to wait. Anything that is neither the fault nor its absence panics.
 type Check = fn(step: u32, expected: bool) -> bool;
 
-/// Each fault, who must have it, and how it is looked for. Steps that dial nobody are not asked for the last.
-const CHECKS: [(Fault, &[u32], Check); 9] = [
-    (ASecondClientWaits, &[1], a_second_client_waits),
-    (AThreadForEachIdleClient, &[2], a_thread_for_each_idle_client),
-    (CpuWhileIdle, &[3], cpu_while_idle),
-    (ALineIsLost, &[4], a_line_is_lost),
-    (ALongReplyIsCut, &[4], a_long_reply_is_cut),
-    (ASlowReaderBlocksAll, &[1, 3], a_slow_reader_blocks_all),
-    (SilentClientsStay, &[1, 2, 3, 4, 5], silent_clients_stay),
-    (ANeighbourIsNotTold, &[1, 2, 3, 4, 5, 6], a_neighbour_is_not_told),
-    (AStaleEventReachesAStranger, &[7], a_stale_event_reaches_a_stranger),
+/// Each fault by the name that the texts give it, the steps that must have it, and how it shows.
+const CHECKS: [(&str, &[u32], Check); 9] = [
+    ("a second client waits", &[1], a_second_client_waits),
+    ("a thread for each idle client", &[2], a_thread_for_each_idle_client),
+    ("CPU while idle", &[3], cpu_while_idle),
+    ("a line is lost", &[4], a_line_is_lost),
+    ("a long reply is cut", &[4], a_long_reply_is_cut),
+    ("a slow reader blocks all", &[1, 3], a_slow_reader_blocks_all),
+    ("silent clients stay", &[1, 2, 3, 4, 5], silent_clients_stay),
+    ("a neighbour is not told", &[1, 2, 3, 4, 5, 6], a_neighbour_is_not_told),
+    (STALE, &[7], a_stale_event_reaches_a_stranger),
 ];
+/// The steps before the seventh dial nobody, and are not checked for it.
+const STALE: &str = "a stale event reaches a stranger";
 
 #[test]
 fn each_step_passes_and_fails_what_it_says() {
     let steps: Vec<_> = (1..=8).map(|step| thread::spawn(move || check_step(step))).collect();
-    let results: Vec<_> = steps.into_iter().map(|step| step.join()).collect();
+    let results: Vec<_> = steps.into_iter().map(JoinHandle::join).collect();
     let wrong: Vec<String> = results.into_iter().flat_map(|r| r.expect("see above")).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -69,13 +56,13 @@ fn check_step(step: u32) -> Vec<String> {
     let mut wrong = Vec::new();
     for (fault, who, check) in CHECKS {
         let expected = who.contains(&step);
-        if fault == AStaleEventReachesAStranger && step < 7 {
+        if fault == STALE && step < 7 {
             continue;
         }
         let has_it = check(step, expected);
         if has_it != expected {
-            let (is, says) = if has_it { ("has", "not") } else { ("has not", "") };
-            wrong.push(format!("ladder_{step} {is} the fault {fault:?}, and should {says}"));
+            let verdict = if has_it { "fails, and must pass" } else { "passes, and must fail" };
+            wrong.push(format!("ladder_{step} {verdict}: {fault}"));
         }
     }
     wrong
@@ -93,6 +80,39 @@ fn each_step_is_short_and_stands_on_std_mio_and_slab() {
             let own = ["std", "mio", "slab", "connection", "reactor", "super"];
             assert!(own.contains(&first), "{}: {line}", path.display());
         }
+    }
+}
+
+#[test]
+fn each_text_shows_an_experiment_names_its_fault_and_asks() {
+    for step in 1..=8 {
+        let text = fs::read_to_string(folder().join(format!("ladder_{step}.rs"))).unwrap();
+        let head: String = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+        let (before, after) = head.split_once("What is wrong with it").expect(&head);
+        assert!(before.contains(&format!("$ cargo run -q --example ladder_{step} ")), "{head}");
+        let shows = step == 1 || before.contains(&format!("--example ladder_{} ", step - 1));
+        assert!(shows, "the experiment runs the step before: {head}");
+        assert!(after.contains("Question: ") && after.contains('?'), "{head}");
+        for (fault, _, _) in CHECKS.iter().filter(|(_, who, _)| who.last() == Some(&step)) {
+            let after = after.to_lowercase();
+            assert!(after.contains(&fault.to_lowercase()), "step {step} must name it: {fault}");
+        }
+    }
+}
+
+#[test]
+fn the_script_shows_a_difference_and_refuses_what_is_no_step() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/ladder");
+    let run = |words: &[&str]| Command::new(&script).args(words).output().unwrap();
+    for step in 1..8 {
+        let output = run(&["diff", &step.to_string(), &(step + 1).to_string()]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains("\n+"), "{text}");
+    }
+    for words in [&["diff", "4"][..], &["diff", "4", "9"], &["try", "0"], &["try"], &[]] {
+        let output = run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(output.stderr.starts_with(b"usage: scripts/ladder "), "{words:?}");
     }
 }
 
@@ -327,9 +347,9 @@ fn a_line_is_lost(step: u32, expected: bool) -> bool {
     let server = Server::start(step);
     let mut client = server.connect();
     client.demand("hello", "? hello");
-    let lines: String = (0..LINES).map(|i| format!("line {i}\n")).collect();
-    client.send(&lines);
-    let count = |input: &[u8]| input.iter().filter(|byte| **byte == b'\n').count();
+    let lines: Vec<String> = (0..LINES).map(|i| format!("line {i}\n")).collect();
+    client.send(&lines.concat());
+    let count = |input: &[u8]| input.split(|byte| *byte == b'\n').count() - 1;
     if client.read_until(patience(expected), |input| count(input) == LINES) {
         return false;
     }

@@ -7,11 +7,15 @@
 //!
 //! ```text
 //! $ cargo run -q --example ladder_1 &
+//! listening on 127.0.0.1:12001
 //! $ sleep 9 | nc 127.0.0.1 12001 &
 //! $ echo hello | timeout 2 nc 127.0.0.1 12001 | wc -l
+//! 0
 //! $ cargo run -q --example ladder_2 &
+//! listening on 127.0.0.1:12002
 //! $ sleep 9 | nc 127.0.0.1 12002 &
 //! $ echo hello | timeout 2 nc 127.0.0.1 12002 | wc -l
+//! 1
 //! ```
 //!
 //! # What is wrong with it

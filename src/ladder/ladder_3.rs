@@ -7,11 +7,15 @@
 //!
 //! ```text
 //! $ cargo run -q --example ladder_2 &
+//! listening on 127.0.0.1:12002
 //! $ for i in 1 2 3 4 5; do sleep 9 | nc 127.0.0.1 12002 & done; sleep 1
 //! $ ls /proc/$(pgrep -n ladder_2)/task | wc -l
+//! 6
 //! $ cargo run -q --example ladder_3 &
+//! listening on 127.0.0.1:12003
 //! $ for i in 1 2 3 4 5; do sleep 9 | nc 127.0.0.1 12003 & done; sleep 1
 //! $ ls /proc/$(pgrep -n ladder_3)/task | wc -l
+//! 1
 //! ```
 //!
 //! # What is wrong with it

@@ -4,15 +4,19 @@
 //!
 //! Step 3 uses a whole CPU while its only client is silent. In step 4 the thread sleeps in `Poll::poll`
 //! until the kernel wakes it with the names (tokens) of the sockets that have news. `ps` shows the CPU
-//! time that each has used after three seconds:
+//! time that each has used after some seconds:
 //!
 //! ```text
 //! $ cargo run -q --example ladder_3 &
+//! listening on 127.0.0.1:12003
 //! $ sleep 9 | nc 127.0.0.1 12003 &
 //! $ sleep 3; ps -o time= -p $(pgrep -n ladder_3)
+//! 00:00:04
 //! $ cargo run -q --example ladder_4 &
+//! listening on 127.0.0.1:12004
 //! $ sleep 9 | nc 127.0.0.1 12004 &
 //! $ sleep 3; ps -o time= -p $(pgrep -n ladder_4)
+//! 00:00:00
 //! ```
 //!
 //! # What is wrong with it

@@ -2,14 +2,20 @@
 //!
 //! # The experiment
 //!
-//! In step 5 silent clients stay: this one until its side ends, after 5 s. Step 6 closes the connection
-//! after 2 s, as its argument says. `date` shows the seconds:
+//! In step 5 silent clients stay: after three seconds the server still has two sockets, its listener and
+//! the client's. Step 6 closes the client's after one second, as its argument says:
 //!
 //! ```text
 //! $ cargo run -q --example ladder_5 &
-//! $ date +%S; sleep 5 | (nc 127.0.0.1 12005; date +%S)
-//! $ cargo run -q --example ladder_6 127.0.0.1:12006 2 &
-//! $ date +%S; sleep 5 | (nc 127.0.0.1 12006; date +%S)
+//! listening on 127.0.0.1:12005
+//! $ sleep 9 | nc 127.0.0.1 12005 &
+//! $ sleep 3; ls -l /proc/$(pgrep -n ladder_5)/fd | grep -c socket:
+//! 2
+//! $ cargo run -q --example ladder_6 127.0.0.1:12006 1 &
+//! listening on 127.0.0.1:12006
+//! $ sleep 9 | nc 127.0.0.1 12006 &
+//! $ sleep 3; ls -l /proc/$(pgrep -n ladder_6)/fd | grep -c socket:
+//! 1
 //! ```
 //!
 //! A heap holds whom to look at and when, the earliest first. The loop may sleep until then. A client that

@@ -7,8 +7,11 @@
 //! $ cargo run -q --example ladder_5 127.0.0.1:12017 &
 //! $ cargo run -q --example ladder_6 127.0.0.1:12006 60 127.0.0.1:12017 &
 //! $ (echo 'IAMAT kiwi +34-118 1'; sleep 1) | timeout 2 nc 127.0.0.1 12006
+//! AT ladder kiwi +34-118 1
 //! $ cargo run -q --example ladder_7 127.0.0.1:12007 60 127.0.0.1:12017 &
 //! $ (echo 'IAMAT kiwi +34-118 1'; sleep 1) | timeout 2 nc 127.0.0.1 12007
+//! AT ladder kiwi +34-118 1
+//! ? AT ladder kiwi +34-118 1
 //! ```
 //! `connect` only begins. A delayed call dials again when it has failed.
 //!

@@ -10,12 +10,19 @@
 //! ```text
 //! $ (sleep 5; echo 'receipt for kiwi'; sleep 9) | nc -l 127.0.0.1 12018 >/dev/null &
 //! $ cargo run -q --example ladder_7 127.0.0.1:12007 60 127.0.0.1:12018 &
+//! listening on 127.0.0.1:12007
 //! $ echo 'IAMAT kiwi +34-118 1' | timeout 1 nc 127.0.0.1 12007
+//! AT ladder kiwi +34-118 1
 //! $ (echo hello; sleep 5) | timeout 6 nc 127.0.0.1 12007
+//! ? hello
+//! receipt for kiwi
 //! $ (sleep 5; echo 'receipt for kiwi'; sleep 9) | nc -l 127.0.0.1 12028 >/dev/null &
 //! $ cargo run -q --example ladder_8 127.0.0.1:12008 60 127.0.0.1:12028 &
+//! listening on 127.0.0.1:12008
 //! $ echo 'IAMAT kiwi +34-118 1' | timeout 1 nc 127.0.0.1 12008
+//! AT ladder kiwi +34-118 1
 //! $ (echo hello; sleep 5) | timeout 6 nc 127.0.0.1 12008
+//! ? hello
 //! ```
 //!
 //! # What is wrong with it

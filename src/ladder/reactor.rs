@@ -8,11 +8,10 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 use std::{cmp::Reverse, io, net::SocketAddr};
 
+use super::connection::Connection;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-
-use super::connection::Connection;
 
 /// The half of a token that is its slot (the other is the generation), and two that no connection has.
 const SLOT: usize = 0xffff_ffff;
@@ -128,10 +127,10 @@ impl<A: Application> Reactor<A> {
         // 6 Flush. Who has room again is read without an event: its edge has come and gone.
         for token in std::mem::take(&mut self.io.writes) {
             let Some(connection) = find(&mut self.io.sockets, token) else { continue };
-            let had_output = !connection.output.is_empty();
+            let had_any = !connection.output.is_empty();
             if connection.flush().is_err() {
                 self.io.ended.push(token);
-            } else if had_output && connection.output.is_empty() {
+            } else if had_any && connection.output.is_empty() {
                 self.io.ready.insert(token);
             }
         }
