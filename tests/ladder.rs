@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A reply that has not come after this does not come, where one must.
@@ -44,9 +44,15 @@ const STALE: &str = "a stale event reaches a stranger";
 
 #[test]
 fn each_step_passes_and_fails_what_it_says() {
-    let steps: Vec<_> = (1..=8).map(|step| thread::spawn(move || check_step(step))).collect();
-    let results: Vec<_> = steps.into_iter().map(JoinHandle::join).collect();
-    let wrong: Vec<String> = results.into_iter().flat_map(|r| r.expect("see above")).collect();
+    let check = |step| {
+        // A panic names the thread, and so the step.
+        let thread = thread::Builder::new().name(format!("ladder_{step}"));
+        thread.spawn(move || check_step(step)).unwrap()
+    };
+    let steps: Vec<_> = (1..=8).map(check).collect();
+    let broken = |_| vec!["a step does what no text says: see the panic above".to_owned()];
+    let wrong: Vec<String> =
+        steps.into_iter().flat_map(|step| step.join().unwrap_or_else(broken)).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
