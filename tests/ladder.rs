@@ -357,6 +357,8 @@ fn a_line_is_lost(step: u32, expected: bool) -> bool {
     client.send(&lines.concat());
     let count = |input: &[u8]| input.split(|byte| *byte == b'\n').count() - 1;
     if client.read_until(patience(expected), |input| count(input) == LINES) {
+        let replies: Vec<String> = lines.iter().map(|line| format!("? {line}")).collect();
+        assert!(client.input == replies.concat().as_bytes(), "each is answered, in order");
         return false;
     }
     let before = count(&client.input);
@@ -374,6 +376,12 @@ fn a_long_reply_is_cut(step: u32, expected: bool) -> bool {
     client.send(&format!("SLOW {LONG_BYTES}\n"));
     if client.read_until(patience(expected), |input| input.len() > LONG_BYTES) {
         assert_eq!((client.input.len(), client.input.last()), (LONG_BYTES + 1, Some(&b'\n')));
+        drop(client);
+        // A client that has finished sending gets all of its reply, and then the end.
+        let mut client = server.connect();
+        client.send(&format!("SLOW {LONG_BYTES}\n"));
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        assert!(client.is_closed(PATIENCE) && client.input.len() == LONG_BYTES + 1);
         return false;
     }
     assert!(!client.input.is_empty(), "its beginning comes");
@@ -466,8 +474,10 @@ fn a_neighbour_is_not_told(step: u32, expected: bool) -> bool {
     link.send("a receipt\n");
     assert_eq!(client.line(PATIENCE).as_deref(), Some("a receipt"));
     // The neighbour goes and comes back; nobody waits for it in the meantime.
-    drop(link);
+    drop((listener, link));
     client.demand("hello", "? hello");
+    let listener = TcpListener::bind(&address).unwrap();
+    listener.set_nonblocking(true).unwrap();
     let mut link = accept(&listener, PATIENCE).expect("it is dialled again");
     client.demand("IAMAT kiwi +34-118 2", "AT ladder kiwi +34-118 2");
     assert_eq!(link.line(PATIENCE).as_deref(), Some("AT ladder kiwi +34-118 2"));

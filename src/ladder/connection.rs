@@ -27,6 +27,15 @@ impl Connection {
         Self { stream, input, output, heard, connecting }
     }
 
+    /// A socket's first event says that something has happened, not that it is connected.
+    fn check_connecting(&mut self) -> io::Result<()> {
+        if self.connecting {
+            self.stream.take_error()?.map_or(Ok(()), Err)?;
+            self.connecting = self.stream.peer_addr().is_err();
+        }
+        Ok(())
+    }
+
     /// Takes the next line, and reads if it needs to. `None`: there is nothing to do until the next
     /// event. The error is the end of the connection.
     pub fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
@@ -61,15 +70,6 @@ impl Connection {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),
             }
-        }
-        Ok(())
-    }
-
-    /// A socket's first event says that something has happened, not that it is connected.
-    fn check_connecting(&mut self) -> io::Result<()> {
-        if self.connecting {
-            self.stream.take_error()?.map_or(Ok(()), Err)?;
-            self.connecting = self.stream.peer_addr().is_err();
         }
         Ok(())
     }

@@ -97,6 +97,18 @@ impl Server {
     }
 }
 
+/// The reply to one line.
+fn answer(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let reply = match words[..] {
+        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
+        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
+        _ => format!("? {}", text.trim_end()),
+    };
+    (reply + "\n").into_bytes()
+}
+
 impl Client {
     /// Reads once. The error is the end of the connection.
     fn read(&mut self) -> io::Result<()> {
@@ -117,16 +129,4 @@ impl Client {
         let end = self.input.iter().position(|byte| *byte == b'\n')?;
         Some(self.input.drain(..=end).collect())
     }
-}
-
-/// The reply to one line.
-fn answer(line: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(line);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let reply = match words[..] {
-        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
-        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
-        _ => format!("? {}", text.trim_end()),
-    };
-    (reply + "\n").into_bytes()
 }

@@ -103,6 +103,18 @@ impl Server {
     }
 }
 
+/// The reply to one line.
+fn answer(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let reply = match words[..] {
+        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
+        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
+        _ => format!("? {}", text.trim_end()),
+    };
+    (reply + "\n").into_bytes()
+}
+
 impl Client {
     /// Writes what is left, then takes the next line, which it reads if need be. `None`: the socket would
     /// block. The error is the end of the connection.
@@ -136,16 +148,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// The reply to one line.
-fn answer(line: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(line);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let reply = match words[..] {
-        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
-        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
-        _ => format!("? {}", text.trim_end()),
-    };
-    (reply + "\n").into_bytes()
 }

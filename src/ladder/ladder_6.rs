@@ -67,8 +67,8 @@ struct Server {
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:12006".to_owned());
-    let seconds = env::args().nth(2).and_then(|seconds| seconds.parse().ok());
-    let idle_limit = Duration::from_secs(seconds.unwrap_or(60));
+    let seconds = env::args().nth(2).and_then(|seconds| seconds.parse::<u32>().ok());
+    let idle_limit = Duration::from_secs(seconds.unwrap_or(60).into());
     let mut listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
     println!("listening on {}", listener.local_addr()?);
     let poll = Poll::new()?;
@@ -128,6 +128,18 @@ impl Server {
     }
 }
 
+/// The reply to one line.
+fn answer(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let reply = match words[..] {
+        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
+        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
+        _ => format!("? {}", text.trim_end()),
+    };
+    (reply + "\n").into_bytes()
+}
+
 impl Client {
     /// Writes what is left, then takes the next line, which it reads if need be. `None`: the socket would
     /// block. The error is the end of the connection.
@@ -162,16 +174,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// The reply to one line.
-fn answer(line: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(line);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let reply = match words[..] {
-        ["IAMAT", who, place, time] => format!("AT ladder {who} {place} {time}"),
-        ["SLOW", bytes] => "x".repeat(bytes.parse().unwrap_or(0).min(SLOW_MAX_BYTES)),
-        _ => format!("? {}", text.trim_end()),
-    };
-    (reply + "\n").into_bytes()
 }

@@ -55,7 +55,7 @@ struct Server {
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:12007".to_owned());
-    let seconds = env::args().nth(2).and_then(|seconds| seconds.parse().ok());
+    let seconds = env::args().nth(2).and_then(|seconds| seconds.parse::<u32>().ok());
     let mut listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
     println!("listening on {}", listener.local_addr()?);
     let poll = Poll::new()?;
@@ -65,7 +65,7 @@ fn main() -> io::Result<()> {
         listener,
         connections: Slab::new(),
         calls: BinaryHeap::from([Reverse((Instant::now(), DIAL))]),
-        idle_limit: Duration::from_secs(seconds.unwrap_or(60)),
+        idle_limit: Duration::from_secs(seconds.unwrap_or(60).into()),
         neighbour: env::args().nth(3).and_then(|address| address.parse().ok()),
         link: None,
         asked: VecDeque::new(),

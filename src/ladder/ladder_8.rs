@@ -69,13 +69,13 @@ struct Link;
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:12008".to_owned());
-    let seconds = env::args().nth(2).and_then(|seconds| seconds.parse().ok());
+    let seconds = env::args().nth(2).and_then(|seconds| seconds.parse::<u32>().ok());
     let neighbour = env::args().nth(3).and_then(|address| address.parse().ok());
     let listener = TcpListener::bind(address.parse().map_err(io::Error::other)?)?;
     println!("listening on {}", listener.local_addr()?);
     let server = Server { neighbour, ..Server::default() };
     let mut reactor = Reactor::new(server, listener, || Box::new(Client))?;
-    reactor.idle_limit = Duration::from_secs(seconds.unwrap_or(60));
+    reactor.idle_limit = Duration::from_secs(seconds.unwrap_or(60).into());
     reactor.io.call_later(Duration::ZERO);
     let mut events = Events::with_capacity(1024);
     loop {
