@@ -13,6 +13,10 @@
 //! ? hello
 //! ```
 //!
+//! The experiment at the head of each later step runs the step before, shows its fault, and then shows that
+//! it is mended. `scripts/ladder try 2` runs that of step 2 and ends its servers; who types the commands
+//! ends a server with `kill %1`. `scripts/ladder diff 1 2` shows what changes in the code.
+//!
 //! # What is wrong with it
 //!
 //! A second client waits. `serve` returns when its client leaves, and until then nobody calls `accept`:

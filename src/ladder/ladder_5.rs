@@ -2,8 +2,8 @@
 //!
 //! # The experiment
 //!
-//! Step 4 loses lines and cuts a long reply. How much of them comes varies from run to
-//! run. In step 5 all of it comes: 2000 lines, and 20000001 bytes.
+//! Step 4 loses lines and cuts a long reply, at a place that varies from run to run. In step 5 all of it
+//! comes, 2000 lines and 20000001 bytes:
 //!
 //! ```text
 //! $ cargo run -q --example ladder_4 &

@@ -1,5 +1,7 @@
 //! Step 7: it dials, too.
 //!
+//! # The experiment
+//!
 //! Step 6 tells no neighbour. Step 7 sends it each report. The neighbour's reply is the receipt, and goes
 //! to the client that reported; here another step is the neighbour:
 //!
@@ -13,9 +15,10 @@
 //! AT ladder kiwi +34-118 1
 //! ? AT ladder kiwi +34-118 1
 //! ```
-//! `connect` only begins. A delayed call dials again when it has failed.
 //!
-//! What is wrong with it: a stale event reaches a stranger. `asked` remembers a client by its key in the
+//! # What is wrong with it
+//!
+//! A stale event reaches a stranger. `asked` remembers a client by its key in the
 //! slab. If the client leaves before its receipt comes, the next client gets the key, and the receipt.
 //! Question: which other names in this file outlive what they name?
 
@@ -106,7 +109,7 @@ impl Server {
         Ok(())
     }
 
-    /// Begins to connect. If that fails at once, or later, `close` has it tried again.
+    /// Begins to connect, and does not wait. If it fails, at once or later, a delayed call dials again.
     fn dial(&mut self) {
         let Some(address) = self.neighbour else { return };
         self.link = TcpStream::connect(address).and_then(|stream| self.keep(stream, true)).ok();
@@ -144,14 +147,13 @@ impl Server {
     /// receipt for the earliest report, and goes to that report's client.
     fn line_received(&mut self, key: usize, line: &[u8]) {
         if self.link == Some(key) {
-            self.asked.pop_front().into_iter().for_each(|client| self.write(client, line));
-            return;
+            let Some(client) = self.asked.pop_front() else { return };
+            return self.write(client, line);
         }
         let reply = answer(line);
         self.write(key, &reply);
-        if let Some(link) = self.link.filter(|_| reply.starts_with(b"AT "))
-            && self.asked.len() < ASKED_MAX
-        {
+        let is_report = reply.starts_with(b"AT ") && self.asked.len() < ASKED_MAX;
+        if let Some(link) = self.link.filter(|_| is_report) {
             self.write(link, &reply);
             self.asked.push_back(key);
         }
