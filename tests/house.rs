@@ -18,6 +18,12 @@ use resolve::{Edge, House};
 /// The one exception: a protocol names `Io`, which holds protocols that wait to move in.
 const EXCEPTIONS: &[(&str, &str)] = &[("src/reactor/protocol.rs", "src/reactor/io/mod.rs")];
 
+/// Circles of files, pairs of folders that name each other, and names across a wall that are still there.
+/// These counts may only fall; at 0 each rule holds whole.
+const CIRCLES_LEFT: usize = 11;
+const FOLDER_PAIRS_LEFT: usize = 7;
+const BROKEN_LEFT: usize = 14;
+
 /// What each part of the library may name beside itself.
 const WALLS: &[(&str, &[&str])] = &[
     ("src/reactor", &[]),
@@ -44,7 +50,7 @@ fn no_files_name_each_other_in_a_circle() {
     let pairs = edges.iter().map(|edge| (edge.from.as_str(), edge.to.as_str()));
     let circles = circles(pairs);
     let told: Vec<String> = circles.iter().map(|circle| describe(circle, &edges)).collect();
-    assert!(told.is_empty(), "{} circles of files:\n{}", told.len(), told.join("\n"));
+    holds("circles of files", &told, CIRCLES_LEFT);
 }
 
 #[test]
@@ -62,7 +68,7 @@ fn no_two_folders_name_each_other() {
         let (there, back) = (there.join("\n  "), back.join("\n  "));
         both_ways.push(format!("{from} and {to}:\n  {there}\n and back:\n  {back}"));
     }
-    assert!(both_ways.is_empty(), "folders that name each other:\n{}", both_ways.join("\n"));
+    holds("folders that name each other", &both_ways, FOLDER_PAIRS_LEFT);
 }
 
 #[test]
@@ -83,17 +89,25 @@ fn each_part_names_only_the_parts_below_it() {
             broken.push(edge.to_string());
         }
     }
-    assert!(broken.is_empty(), "walls that are broken:\n{}", broken.join("\n"));
+    holds("names across a wall", &broken, BROKEN_LEFT);
 }
 
 #[test]
 fn the_reader_sees_what_is_there() {
     let house = house();
     let sees = |from: &str, to: &str| house.edges.iter().any(|e| e.from == from && e.to == to);
-    // A plain path, a name through a re-export, a name of another crate.
-    assert!(sees("src/server/replies.rs", "src/reactor/token.rs"));
+    // A plain path, a name that is handed on, a name of the library in a test.
+    assert!(sees("src/reactor/flush.rs", "src/reactor/bounds/limits.rs"));
+    assert!(sees("src/server/places/fair.rs", "src/reactor/token.rs"));
     assert!(sees("tests/simulation/server.rs", "src/herd/mod.rs"));
     assert!(house.edges.len() > 500, "only {} edges", house.edges.len());
+}
+
+/// There are as many as are known, and no more. With fewer, the count falls.
+fn holds(what: &str, found: &[String], left: usize) {
+    let (count, list) = (found.len(), found.join("\n"));
+    assert!(count <= left, "{count} {what}, where {left} were left:\n{list}");
+    assert!(count == left, "only {count} {what}: write {count} in place of {left}");
 }
 
 /// The pairs of sibling folders that a path from one file to another leads across.
