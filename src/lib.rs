@@ -34,7 +34,8 @@
 //! 5. [`keys`]: the herd's authority and certificates, made before any loop runs.
 //! 6. [`load`]: the same loop from the client's side: a load generator, the second example.
 //! 7. [`cli`]: from a command line to a running reactor.
-//! 8. [`costs`]: where the time goes, a chapter without code.
+//! 8. [`local`]: a herd on one machine, started and stopped by plain blocking code.
+//! 9. [`costs`]: where the time goes, a chapter without code.
 //!
 //! # Three rules that hold everywhere
 //!

@@ -10,7 +10,7 @@ use pico_args::Arguments;
 
 use super::outcome::Failure;
 use crate::reactor::Limits;
-use crate::reactor::options::KEEPALIVE_MAX_SECONDS;
+use crate::reactor::net::options::KEEPALIVE_MAX_SECONDS;
 use crate::server::bounds::Bounds;
 use crate::wire::line::LINE_MAX_BYTES;
 

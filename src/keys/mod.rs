@@ -2,7 +2,7 @@
 //!
 //! `herd keys` and `scripts/herd start` make them ([`make()`]), `herd serve` reads its own
 //! ([`ServerKeys::read`]); nothing of this runs while the loop does, so all of it may block. Who is
-//! believed on a connection is not decided here, but by TLS (`reactor/tls.rs`).
+//! believed on a connection is not decided here, but by TLS (`reactor/tls/session.rs`).
 //!
 //! ```text
 //! DIR/authority.pem            the authority's certificate, no secret

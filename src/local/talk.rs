@@ -221,7 +221,7 @@ fn connect(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
     let mut last = std::io::Error::new(ErrorKind::NotFound, "the name stands for no address");
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, patience) {
-            // Where nobody listens, a socket may connect to itself (src/reactor/connect.rs).
+            // Where nobody listens, a socket may connect to itself (src/reactor/net/connect.rs).
             Ok(stream) if stream.local_addr()? == address => {
                 last = ErrorKind::ConnectionRefused.into();
             }

@@ -4,11 +4,11 @@
 //! When it has returned, and never before, the handlers that it gave birth to move in. Called by the
 //! steps of a turn.
 
-use super::accept::find_listener;
 use super::connection::Phase;
-use super::slots::{Birth, Handler, Target};
 use super::turn::Reactor;
 use super::{Application, Ctx, Io, Protocol, Token};
+use crate::reactor::io::sockets::{Birth, Handler, Target};
+use crate::reactor::net::accept::find_listener;
 
 impl<A: Application> Reactor<A> {
     pub(super) fn deliver(&mut self, target: Target, event: A::Event) {

@@ -5,11 +5,11 @@
 //! no protocol.) Called by the turn, when all handlers have said what they had to say.
 
 use super::connection::Phase;
-use super::limits::LINGER;
-use super::slots::find;
-use super::transport::Stream;
 use super::turn::Reactor;
 use super::{Application, Ctx, Reason, Token};
+use crate::reactor::bounds::limits::LINGER;
+use crate::reactor::connection::stream::Stream;
+use crate::reactor::io::sockets::find;
 
 impl<A: Application> Reactor<A> {
     /// Step 6, **flush**: one write attempt for each connection that has something to say, all links

@@ -127,7 +127,7 @@
 //!    `ready`. No handler runs yet, so no event of this batch can be upset by what a handler does. Then the
 //!    application hears that a turn begins (`turn_begin`), where it may do what is done once a turn.
 //! 3. **due**. Delayed calls whose time has come; here there are none.
-//! 4. **serve**. The connection is taken from `ready` and read once (`transport.rs`), up to a budget.
+//! 4. **serve**. The connection is taken from `ready` and read once (`connection/stream.rs`), up to a budget.
 //!    Twelve bytes came where 65,536 had room: the kernel has no more, and the read that would only say
 //!    so is saved. Now `Echo::data_received` is called. It borrows itself, and is handed the application
 //!    and [`Io`]: its `write` appends twelve bytes to the connection's output and puts the connection
@@ -139,7 +139,7 @@
 //!    and nowhere else, so that no event of this turn can meet a stranger in a used slot.
 //!
 //! Then the loop sleeps again, unless a queue is not empty. No crowd makes a turn long: each step takes up
-//! nothing more when it has lasted half a millisecond (`pace.rs`), and what it leaves is the first of the next turn.
+//! nothing more when it has lasted half a millisecond (`bounds/pace.rs`), and what it leaves is the first of the next turn.
 //!
 //! # Why it looks as it does
 //!
@@ -175,70 +175,58 @@
 //! | `loseConnection`, `abortConnection` | [`Io::lose_connection`], [`Io::abort_connection`] |
 //! | `pauseProducing`, `resumeProducing` | [`Io::pause_producing`], [`Io::resume_producing`] |
 //! | `registerProducer` | [`Io::register_producer`] |
-//! | `TLSMemoryBIOProtocol` | a layer of the transport (`tls.rs`) |
+//! | `TLSMemoryBIOProtocol` | a layer of the transport (`tls/`) |
 //! | `deferToThread` | [`Io::defer_to_thread`]: worker threads by name, results come back as events |
 //! | `Deferred` | an event to whoever asked ([`Io::post`]), dropped when the asker is gone |
 //! | `addSystemEventTrigger` | [`Application::signal_received`], [`Io::stop`] |
 //!
 //! # Reading order
 //!
-//! `protocol.rs` (the nouns), `turn.rs`, `serve.rs` and `flush.rs` (the seven steps), `io.rs` and `flow.rs`
-//! (what a handler may ask for), `slots.rs` and `queues.rs` (where it is written down), `calling.rs` (how a
-//! handler is called), `connection.rs` and `transport.rs` (one connection), `limits.rs`, `pace.rs` and `watch.rs`
-//! (what is bounded, and what becomes of those who are past it), then as you like: `accept.rs`, `addresses.rs`,
-//! `connect.rs`, `attempts.rs` and `look_up.rs` (making a connection), `threads.rs`, `descriptors.rs`, `length.rs`,
-//! `options.rs`, `peer.rs`, `probation.rs`, `stopping.rs`, `timers.rs`, `signals.rs`, `tls.rs`, `token.rs`.
+//! First the core, the files beside this one: `protocol.rs` (the nouns), `token.rs` (names that never
+//! dangle), `turn.rs`, `serve.rs` and `flush.rs` (the seven steps), `calling.rs` (how a handler is called),
+//! `timers.rs` (delayed calls). Then what stands around it, folder by folder:
+//!
+//! | folder | holds |
+//! |---|---|
+//! | `io/` | what a handler may ask for: the queues, the slab and its generations, flow, time limits |
+//! | `connection/` | one connection: its phases, its output, its stream |
+//! | `net/` | listening, accepting, connecting, look-ups, socket options, peers |
+//! | `tls/` | TLS as a filter on bytes |
+//! | `bounds/` | limits, pace, turn time, counts by address, descriptors, warnings |
+//! | `threads/` | threads for what must block, and signals |
 
-mod accept;
-mod addresses;
-mod attempts;
+pub mod bounds;
 mod calling;
-mod connect;
 mod connection;
-pub mod descriptors;
-mod flow;
 mod flush;
 mod io;
-mod length;
-pub mod limits;
-mod look_up;
-pub mod options;
-mod pace;
-mod peer;
-mod probation;
+pub mod net;
 mod protocol;
-mod queues;
 mod serve;
-mod signals;
-mod slots;
-mod stopping;
 mod threads;
 mod timers;
 mod tls;
 mod token;
-mod transport;
 mod turn;
-mod warnings;
-mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use accept::Speech;
-pub use addresses::Network;
-pub use connect::ConnectOptions;
-pub use io::{Io, ListenOptions, Stats};
-pub use limits::Limits;
-pub use look_up::LookUp;
-pub use peer::Peer;
-pub use protocol::{Application, Ctx, Factory, Protocol, Reason, Signal};
-pub use slots::Target;
-pub use threads::Refused;
-pub use timers::DelayedCall;
-pub use tls::{Credentials, TlsClient, TlsServer, certificates_in_pem};
-pub use token::Token;
-pub use turn::{Now, Reactor};
-pub use warnings::{
+pub use crate::reactor::bounds::addresses::Network;
+pub use crate::reactor::bounds::limits::Limits;
+pub use crate::reactor::bounds::warnings::{
     About, WARNING_ALLOWANCE_BYTES, WARNING_ALLOWANCE_BYTES_PER_SECOND, WARNING_INTERVAL,
     WARNING_SUBJECTS_MAX,
 };
+pub use crate::reactor::io::sockets::Target;
+pub use crate::reactor::net::accept::Speech;
+pub use crate::reactor::net::connect::ConnectOptions;
+pub use crate::reactor::net::look_up::LookUp;
+pub use crate::reactor::net::peer::Peer;
+pub use crate::reactor::threads::workers::Refused;
+pub use crate::reactor::tls::session::{Credentials, TlsClient, TlsServer, certificates_in_pem};
+pub use io::{Io, ListenOptions, Stats};
+pub use protocol::{Application, Ctx, Factory, Protocol, Reason, Signal};
+pub use timers::DelayedCall;
+pub use token::Token;
+pub use turn::{Now, Reactor};

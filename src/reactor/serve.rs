@@ -5,17 +5,17 @@
 //! after it (`flush.rs`); only a socket that gets no protocol goes at once, as does the alert that tells a
 //! peer what was wrong with its TLS. Called by the turn.
 
-use super::accept::{Accepted, find_listener};
 use super::calling::call_open;
-use super::connect::find_attempt;
 use super::connection::{Data, End, Heard, Phase};
-use super::limits::ACCEPT_BUDGET;
-use super::pace::LOOK_AFTER_BYTES;
-use super::signals::Signals;
-use super::slots::{Handler, find};
-use super::threads::Returned;
 use super::turn::Reactor;
 use super::{About, Application, Ctx, Reason, Token};
+use crate::reactor::bounds::limits::ACCEPT_BUDGET;
+use crate::reactor::bounds::pace::LOOK_AFTER_BYTES;
+use crate::reactor::io::sockets::{Handler, find};
+use crate::reactor::net::accept::{Accepted, find_listener};
+use crate::reactor::net::connect::find_attempt;
+use crate::reactor::threads::signals::Signals;
+use crate::reactor::threads::workers::Returned;
 
 impl<A: Application> Reactor<A> {
     /// Step 4, **serve**: signals and the results of threads; then reads from links, events that

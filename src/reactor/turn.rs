@@ -6,18 +6,18 @@
 //! avoided by convention, it does not type-check.
 //!
 //! Every queue is drained by the length that it had when its step began, so no handler can hold the
-//! turn for ever by giving itself more to do; and no longer than a step may take (`pace.rs`).
+//! turn for ever by giving itself more to do; and no longer than a step may take (`bounds/pace.rs`).
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::Events;
 
-use super::length::{Beginning, Told};
-use super::limits::{EVENTS_PER_TURN, STEP_TIME};
-use super::pace::Pace;
-use super::slots::{Due, SIGNALS, WAKER, find};
 use super::{Application, Ctx, Factory, Io, Limits, Protocol, Token};
+use crate::reactor::bounds::limits::{EVENTS_PER_TURN, STEP_TIME};
+use crate::reactor::bounds::pace::Pace;
+use crate::reactor::bounds::turn_time::{Beginning, Told};
+use crate::reactor::io::sockets::{Due, SIGNALS, WAKER, find};
 
 /// The time of one turn, read once.
 #[derive(Clone, Copy, Debug)]

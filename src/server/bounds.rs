@@ -1,7 +1,7 @@
 //! What one client may take of a server, as numbers that the command line can set.
 //!
 //! The bounds of the protocol: lines and questions. Those of connections and bytes are the reactor's
-//! ([`limits`](crate::reactor::limits)). Read by `client.rs` and `places`.
+//! ([`limits`](crate::reactor::bounds::limits)). Read by `client.rs` and `places`.
 
 use crate::wire::line::LINE_MAX_BYTES;
 

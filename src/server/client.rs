@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::link::Heard;
 use super::{Event, Server};
-use crate::reactor::limits::READ_BUDGET_BYTES;
+use crate::reactor::bounds::limits::READ_BUDGET_BYTES;
 use crate::reactor::{About, Ctx, Factory, Peer, Protocol, Reason, Token};
 use crate::wire::line::{Input, LINE_MAX_BYTES, LineReceiver};
 use crate::wire::plain::take_report;

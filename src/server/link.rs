@@ -23,7 +23,7 @@ use crate::herd::Herd;
 use crate::herd::backoff::Backoff;
 use crate::herd::links::{NeighbourId, Pumped};
 use crate::herd::topology::Endpoint;
-use crate::reactor::limits::HIGH_WATER_BYTES;
+use crate::reactor::bounds::limits::HIGH_WATER_BYTES;
 use crate::reactor::{DelayedCall, Io, Peer, Target, Token};
 use crate::wire::peer::HelloFields;
 use crate::wire::time::Nanos;

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::BufReader;
 
-use super::super::accept::{Accepted, Listener, ListenerSocket, Speech, find_listener};
-use super::super::limits::{ACCEPT_BUDGET, ACCEPT_RETRY};
-use super::super::slots::Kind;
 use super::*;
+use crate::reactor::bounds::limits::{ACCEPT_BUDGET, ACCEPT_RETRY};
+use crate::reactor::io::sockets::Kind;
+use crate::reactor::net::accept::{Accepted, Listener, ListenerSocket, Speech, find_listener};
 
 #[test]
 fn a_burst_larger_than_the_budget_of_a_turn_is_accepted_whole() {

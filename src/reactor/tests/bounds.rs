@@ -1,7 +1,7 @@
 //! Past each bound of [`Limits`], and just short of it.
 
-use super::super::limits::{LOSE_TIMEOUT, UNREAD_MAX_BYTES, UNREAD_TIMEOUT};
 use super::*;
+use crate::reactor::bounds::limits::{LOSE_TIMEOUT, UNREAD_MAX_BYTES, UNREAD_TIMEOUT};
 
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -332,8 +332,8 @@ fn a_listener_stands_in_the_queue_once_however_many_knock() {
 /// itself. mio's socket is 8 bytes in a release and larger where it checks itself, as in tests.
 #[test]
 fn an_idle_connection_is_small() {
-    let stream = size_of::<Option<transport::Stream>>();
+    let stream = size_of::<Option<crate::reactor::connection::stream::Stream>>();
     assert_eq!(size_of::<connection::Connection>() - stream, 72);
-    assert_eq!(size_of::<slots::Socket>() - stream, 80);
+    assert_eq!(size_of::<crate::reactor::io::sockets::Socket>() - stream, 80);
     assert_eq!(size_of::<Option<Box<dyn Protocol<Notes>>>>(), 16);
 }

@@ -1,7 +1,7 @@
 //! Ends in order: half-closes, owed replies, lingering, and the time limits of all that.
 
-use super::super::limits::{LINGER, LOSE_TIMEOUT};
 use super::*;
+use crate::reactor::bounds::limits::{LINGER, LOSE_TIMEOUT};
 
 #[test]
 fn after_a_half_close_all_output_still_goes_out() {

@@ -84,13 +84,15 @@ fn a_socket_that_connected_to_itself_is_reset_and_counts_as_refused() {
     let mut bench = Bench::new();
     let good = bench.listen(|| Script::new("server"));
     let token = bench.dial(good, Script::new("client"));
-    let dial =
-        slots::find(&mut bench.io().sockets, token).and_then(connection::Connection::dial).unwrap();
+    let dial = crate::reactor::io::sockets::find(&mut bench.io().sockets, token)
+        .and_then(connection::Connection::dial)
+        .unwrap();
     let attempt = dial.attempts.in_flight().next().unwrap();
     let stream = connected_to_itself();
     let address = stream.local_addr().unwrap();
-    let found = connect::find_attempt(&mut bench.io().sockets, attempt).unwrap();
-    found.stream = transport::Stream::Tcp(stream);
+    let found =
+        crate::reactor::net::connect::find_attempt(&mut bench.io().sockets, attempt).unwrap();
+    found.stream = crate::reactor::connection::stream::Stream::Tcp(stream);
     assert_eq!(bench.io().check_attempt(attempt), None);
     // Its port is free at once. A close without a reset would leave it in TIME-WAIT.
     let fresh = rustix::net::socket(

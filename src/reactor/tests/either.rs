@@ -1,10 +1,10 @@
 //! One listener for TLS and plain text: the first byte tells, and nothing else changes for either.
 
-use super::super::limits::{HANDSHAKE_TIMEOUT, LINGER, STOP_TIMEOUT};
-use super::super::tls::tests::identity;
-use super::super::transport::Output;
 use super::tls::{TlsPeer, trusting};
 use super::*;
+use crate::reactor::bounds::limits::{HANDSHAKE_TIMEOUT, LINGER, STOP_TIMEOUT};
+use crate::reactor::connection::stream::Output;
+use crate::reactor::tls::session::tests::identity;
 
 /// The first byte of a TLS connection.
 const HANDSHAKE: u8 = 22;

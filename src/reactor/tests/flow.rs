@@ -1,7 +1,7 @@
 //! Holding back: pauses, water marks, short writes.
 
-use super::super::limits::{HIGH_WATER_BYTES, READ_BUDGET_BYTES};
 use super::*;
+use crate::reactor::bounds::limits::{HIGH_WATER_BYTES, READ_BUDGET_BYTES};
 use std::io::{BufRead, BufReader};
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::super::Refused;
-use super::super::limits::WORKER_QUEUE_MAX;
 use super::*;
+use crate::reactor::bounds::limits::WORKER_QUEUE_MAX;
 
 const SECOND: Duration = Duration::from_secs(1);
 

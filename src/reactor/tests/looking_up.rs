@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, mpsc};
 
-use super::super::look_up::Answer;
 use super::racing::{addresses, resolve_to};
 use super::*;
+use crate::reactor::net::look_up::Answer;
 
 /// A name server that the test plays: it tells who was asked for, and answers when it is told to.
 struct Names {
@@ -156,6 +156,8 @@ fn four_hung_look_ups_hold_up_a_fifth_that_says_so_and_nobody_else() {
         names.answer(&[LOOPBACK]);
     }
     bench.until_heard("again: made");
+    // The other threads' answers still come, each with a wake-up of its own.
+    bench.until_quiet();
     bench.assert_idle();
     assert!(bench.io().look_ups().is_empty());
 }
@@ -181,8 +183,9 @@ fn a_look_up_that_panics_is_answered_and_its_thread_goes_on() {
 fn too_many_who_wait_for_look_ups_are_refused_with_words() {
     let mut bench = Bench::new();
     let names = Names::new(&mut bench);
-    let waiting: Vec<_> =
-        (0..limits::LOOK_UP_ASKERS_MAX).map(|_| look_up(&mut bench, "a", 9, "waiting")).collect();
+    let waiting: Vec<_> = (0..crate::reactor::bounds::limits::LOOK_UP_ASKERS_MAX)
+        .map(|_| look_up(&mut bench, "a", 9, "waiting"))
+        .collect();
     look_up(&mut bench, "a", 9, "client");
     bench.turn();
     let why = "the name cannot be looked up: 1024 connections wait for look-ups already";

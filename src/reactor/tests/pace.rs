@@ -1,9 +1,9 @@
 //! Steps that have no time: each does a little, and leaves the rest, in order, to the turns after it.
 
-use super::super::limits::TURN_READ_BUDGETS;
-use super::super::tls::tests::identity;
 use super::tls::TlsPeer;
 use super::*;
+use crate::reactor::bounds::limits::TURN_READ_BUDGETS;
+use crate::reactor::tls::session::tests::identity;
 
 /// So much is done before the clock is looked at, one small thing at a time.
 const AT_ONCE: usize = 4;
@@ -49,7 +49,7 @@ impl Bench {
 
     fn crowd_tokens(&mut self) -> Vec<Token> {
         let io = &self.reactor.io;
-        let named = |(slot, socket): (usize, &super::super::slots::Socket)| {
+        let named = |(slot, socket): (usize, &crate::reactor::io::sockets::Socket)| {
             let token = Token::new(slot, socket.generation);
             io.connection(token).map(|_| token)
         };

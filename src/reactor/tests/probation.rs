@@ -1,11 +1,11 @@
 //! Connections past a limit that prove to have room of their own, and those that do not; and listeners
 //! that change while the loop runs.
 
-use super::super::limits::{
+use super::*;
+use crate::reactor::bounds::limits::{
     ACCEPT_RETRY, PROBATION_HANDSHAKE, PROBATION_LEAST, PROBATION_MAX, PROOF_TIMEOUT,
 };
-use super::super::tls::tests::identity;
-use super::*;
+use crate::reactor::tls::session::tests::identity;
 
 /// Answers `prove` by setting the connection apart, and everything else with an echo once there is room.
 fn gate() -> Script {

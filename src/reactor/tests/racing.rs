@@ -3,10 +3,10 @@
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use super::super::limits::ATTEMPT_DELAY;
-use super::super::slots::Kind;
-use super::super::tls::tests::identity;
 use super::*;
+use crate::reactor::bounds::limits::ATTEMPT_DELAY;
+use crate::reactor::io::sockets::Kind;
+use crate::reactor::tls::session::tests::identity;
 
 /// Addresses of this machine, each by its last number. Nobody listens at them unless a test does.
 pub fn addresses(last: &[u8]) -> Vec<SocketAddr> {

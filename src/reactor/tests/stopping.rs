@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::Command;
 
-use super::super::limits::{LINGER, STOP_TIMEOUT};
 use super::*;
+use crate::reactor::bounds::limits::{LINGER, STOP_TIMEOUT};
 
 /// Turns until the loop would end.
 fn until_stopped(bench: &mut Bench) {

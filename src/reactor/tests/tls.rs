@@ -1,10 +1,12 @@
 //! TLS over real sockets: both roles, ends in order and otherwise, back-pressure, time limits.
 
-use super::super::limits::{HANDSHAKE_TIMEOUT, HIGH_WATER_BYTES, LINGER, READ_BUDGET_BYTES};
-use super::super::tls::TlsSession;
-use super::super::tls::tests::{identity, only_tls_1_2};
-use super::super::transport::{Flushed, Output, Spare};
 use super::*;
+use crate::reactor::bounds::limits::{
+    HANDSHAKE_TIMEOUT, HIGH_WATER_BYTES, LINGER, READ_BUDGET_BYTES,
+};
+use crate::reactor::connection::stream::{Flushed, Output, Spare};
+use crate::reactor::tls::session::TlsSession;
+use crate::reactor::tls::session::tests::{identity, only_tls_1_2};
 
 /// The first byte of an alert (RFC 8446, section 5.1).
 const ALERT: u8 = 21;

@@ -1,7 +1,7 @@
 //! One turn of the loop: the order of its steps, its budgets, and who meets whom in it.
 
-use super::super::limits::{READ_BUDGET_BYTES, TURN_READ_BUDGETS};
 use super::*;
+use crate::reactor::bounds::limits::{READ_BUDGET_BYTES, TURN_READ_BUDGETS};
 
 #[test]
 fn a_turn_goes_through_its_steps_in_order() {

@@ -1,7 +1,7 @@
 //! Who is not to be closed although he looks as if he were: links, and those who waited for us.
 
-use super::super::limits::{LOSE_TIMEOUT, UNREAD_TIMEOUT};
 use super::*;
+use crate::reactor::bounds::limits::{LOSE_TIMEOUT, UNREAD_TIMEOUT};
 
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 

@@ -1,7 +1,7 @@
 //! What rustls reports, in words for those who did not write it.
 //!
 //! Every kind of certificate fault has a sentence here, so no client and no log ever sees the debug form of a
-//! rustls type. It decides nothing. Called by `tls.rs`.
+//! rustls type. It decides nothing. Called by `session.rs`.
 
 use rustls::{AlertDescription as Alert, CertificateError, Error, InvalidMessage};
 

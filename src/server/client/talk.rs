@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::herd::Refused;
 use crate::herd::journal::Verdict;
 use crate::herd::links::NeighbourId;
-use crate::reactor::limits::HIGH_WATER_BYTES;
+use crate::reactor::bounds::limits::HIGH_WATER_BYTES;
 use crate::reactor::{About, Ctx, Network, Peer, Token};
 use crate::server::Server;
 use crate::server::bounds::Bounds;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Links;
 use crate::herd::topology::Topology;
 use crate::herd::{Herd, Settings};
-use crate::reactor::limits::TURN_READ_BUDGETS;
+use crate::reactor::bounds::limits::TURN_READ_BUDGETS;
 use crate::reactor::{ListenOptions, Now, Reactor};
 use crate::server::client::Clients;
 use crate::server::trust::Trust;

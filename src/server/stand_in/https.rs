@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::answer::answer;
 use super::gazetteer::Gazetteer;
-use crate::reactor::limits::HIGH_WATER_BYTES;
+use crate::reactor::bounds::limits::HIGH_WATER_BYTES;
 use crate::reactor::{
     About, Application, Ctx, DelayedCall, Factory, Io, Peer, Protocol, Reactor, Reason, Signal,
     Speech, TlsServer, Token,
