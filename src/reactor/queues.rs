@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::accept::Listener;
 use super::connection::{Connection, Phase};
-use super::limits::DELAY_MAX;
+use super::limits::{DELAY_MAX, LINGER};
 use super::slots::{Birth, Due, GENERATIONS_END, Handler, Kind, Socket, Stopping, find};
 use super::{Application, Factory, Io, Reason, Token};
 
@@ -103,6 +103,20 @@ impl<A: Application> Io<A> {
         }
     }
 
+    /// What was read on a connection ends it: at once, or when its peer has had time for an alert.
+    pub(super) fn fail(&mut self, token: Token, why: Reason) {
+        self.note_that_it_broke(token);
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        match connection.linger_after(why) {
+            Err(why) => self.end(token, why),
+            Ok(()) => {
+                self.stop_watching(token);
+                self.limit_phase(token, LINGER);
+                self.queue_read(token);
+            }
+        }
+    }
+
     /// The only way to the sweep: whatever ends a connection comes through here, once.
     pub(super) fn end(&mut self, token: Token, why: Reason) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
@@ -110,9 +124,9 @@ impl<A: Application> Io<A> {
             self.note_that_it_broke(token);
             self.stop_dialling(token);
             self.stop_watching(token);
-            if let Some(connection) = find(&mut self.sockets, token) {
-                connection.phase = Phase::Ended;
-            }
+            let Some(connection) = find(&mut self.sockets, token) else { return };
+            connection.phase = Phase::Ended;
+            let why = connection.reason(why);
             self.ended.push_back((token, why));
         }
     }
