@@ -200,7 +200,7 @@ impl<A: Application> Reactor<A> {
         self.io.input_left = self.io.input_left.saturating_sub(cost);
         let heard = match heard {
             Ok(heard) => heard,
-            Err(why) => return self.io.end(token, why),
+            Err(why) => return self.io.fail(token, why),
         };
         let owes_records = connection.tls().is_some_and(|tls| !tls.records.is_empty());
         if connection.phase == Phase::Lingering && connection.read_closed {

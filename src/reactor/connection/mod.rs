@@ -29,7 +29,7 @@ pub(in crate::reactor) enum Phase {
     Open,
     /// `lose_connection` was called: the protocol hears nothing more, output still goes out.
     Losing,
-    /// Our FIN is sent. Input is thrown away until theirs comes.
+    /// Our FIN is sent, after an alert perhaps. Input is thrown away until theirs comes.
     Lingering,
     /// In the sweep's queue. Nothing reaches it any more.
     Ended,
@@ -75,6 +75,8 @@ pub(in crate::reactor) enum Layer {
     /// How it would speak TLS, until it is known whether it does.
     Undecided(TlsServer),
     Tls(Box<TlsSession>),
+    /// Nothing any more: TLS has failed, and this is why the connection ends when it has lingered.
+    Failed(Box<Reason>),
 }
 
 /// One connection. Ten thousand idle ones should cost little, so what few of them have is boxed.
@@ -250,8 +252,8 @@ impl Connection {
         let closed = match tls.receive(bytes, plain) {
             Ok(closed) => closed,
             Err(words) => {
-                // The alert tells the other side what was wrong; one attempt, then the end. Output that
-                // is not sealed yet stays behind: it would leave before the turn's end.
+                // The alert tells the other side what was wrong, where rustls has made one. One attempt;
+                // output that is not sealed yet stays behind: it would leave before the turn's end.
                 if let Some(stream) = &mut self.stream {
                     tls.records.flush_to(stream);
                 }
@@ -304,7 +306,9 @@ impl Connection {
     pub fn flush(&mut self, spare: &mut Spare) -> Result<(), Reason> {
         let Some(stream) = self.stream.as_mut().filter(|_| self.writable) else { return Ok(()) };
         let output = match &mut self.layer {
-            Layer::Plain | Layer::Dial(_) | Layer::Undecided(_) => &mut self.output,
+            Layer::Plain | Layer::Dial(_) | Layer::Undecided(_) | Layer::Failed(_) => {
+                &mut self.output
+            }
             Layer::Tls(tls) => {
                 tls.seal(&mut self.output).map_err(Reason::Tls)?;
                 if self.phase == Phase::Losing && self.owed == 0 && self.output.is_empty() {
@@ -324,6 +328,29 @@ impl Connection {
             Flushed::Failed(e) => return Err(Reason::Broken(e.to_string())),
         }
         Ok(())
+    }
+
+    /// TLS has failed, and what could be sent of an alert is sent: our FIN goes after it, and what the peer
+    /// still sends is thrown away. To close at once, with input unread, would make the kernel send a reset,
+    /// which can destroy the alert on its way. Gives why not, when there is nothing to linger for.
+    pub fn linger_after(&mut self, why: Reason) -> Result<(), Reason> {
+        let is_of_tls = matches!(why, Reason::Tls(_)) && self.tls().is_some();
+        let stream = self.stream.as_ref().filter(|_| is_of_tls && !self.read_closed);
+        let Some(Ok(())) = stream.map(Stream::close_write_side) else { return Err(why) };
+        (self.layer, self.output) = (Layer::Failed(Box::new(why)), Output::default());
+        self.phase = Phase::Lingering;
+        Ok(())
+    }
+
+    /// Why it has ended: what TLS failed for, or else `why`.
+    pub fn reason(&mut self, why: Reason) -> Reason {
+        match std::mem::replace(&mut self.layer, Layer::Plain) {
+            Layer::Failed(earlier) => *earlier,
+            layer => {
+                self.layer = layer;
+                why
+            }
+        }
     }
 
     /// Whether the output has just come down to the low-water mark after having been above the high one.

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::reactor::bounds::limits::DELAY_MAX;
+use crate::reactor::bounds::limits::{DELAY_MAX, LINGER};
 use crate::reactor::connection::{Connection, Phase};
 use crate::reactor::io::sockets::{
     Birth, Due, GENERATIONS_END, Handler, Kind, Socket, Stopping, find,
@@ -105,6 +105,18 @@ impl<A: Application> Io<A> {
         }
     }
 
+    /// What was read on a connection ends it: at once, or when its peer has had time for an alert.
+    pub(in crate::reactor) fn fail(&mut self, token: Token, why: Reason) {
+        self.note_that_it_broke(token);
+        let Some(connection) = find(&mut self.sockets, token) else { return };
+        if let Err(why) = connection.linger_after(why) {
+            return self.end(token, why);
+        }
+        self.stop_watching(token);
+        self.limit_phase(token, LINGER);
+        self.queue_read(token);
+    }
+
     /// The only way to the sweep: whatever ends a connection comes through here, once.
     pub(in crate::reactor) fn end(&mut self, token: Token, why: Reason) {
         let Some(connection) = find(&mut self.sockets, token) else { return };
@@ -112,9 +124,9 @@ impl<A: Application> Io<A> {
             self.note_that_it_broke(token);
             self.stop_dialling(token);
             self.stop_watching(token);
-            if let Some(connection) = find(&mut self.sockets, token) {
-                connection.phase = Phase::Ended;
-            }
+            let Some(connection) = find(&mut self.sockets, token) else { return };
+            connection.phase = Phase::Ended;
+            let why = connection.reason(why);
             self.ended.push_back((token, why));
         }
     }

@@ -118,6 +118,7 @@ fn rubbish_that_begins_as_tls_gets_an_alert_and_is_gone() {
         bench.until_quiet();
         client.finish_sending();
         bench.until_end(&mut client);
+        bench.until("the end", |bench| !bench.app().heard.is_empty());
         let heard = bench.heard();
         assert!(heard.len() == 1 && heard[0].starts_with("server: lost, "), "{heard:?}");
         bench.assert_idle();

@@ -23,8 +23,9 @@ pub type Line = Vec<u8>;
 /// that was sent, so links fall behind, and what changes twice meanwhile is sent once.
 const PUMP_BYTES: usize = 1;
 
-/// The clock of every server, in seconds, when it hears a report; the report's number comes on top.
-const CLOCK_SECONDS: i128 = 1_000;
+/// What every server's clock says, at any time: nothing here waits. A report's record has the report's number
+/// on top, in seconds, or two could be the same.
+const CLOCK: i128 = 1_000 * NANOS_PER_SECOND;
 
 /// What is handed to a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,7 +99,7 @@ impl Server {
     pub fn start(topology: &Topology, place: usize, start: u64, found: Vec<u8>) -> Server {
         let (inputs, view) = (Vec::new(), View::default());
         let mut server = Server { place, start, found, inputs, view, digest: 0 };
-        let built = Replayed::of(topology, &server);
+        let mut built = Replayed::of(topology, &server);
         server.view = built.look(&View::default());
         server.digest = built.digest(&server);
         server
@@ -111,8 +112,9 @@ impl Server {
 
     /// The line with which it opens a connection.
     pub fn hello(&self, topology: &Topology) -> Line {
-        let mut out = Vec::new();
-        new_herd(topology, self).hello(&mut out);
+        let (mut herd, mut out) = (new_herd(topology, self), Vec::new());
+        read_clock(&mut herd);
+        herd.hello(&mut out);
         lines(&out).next().unwrap_or_default().to_vec()
     }
 
@@ -149,6 +151,7 @@ struct Replayed {
 impl Replayed {
     fn of(topology: &Topology, server: &Server) -> Replayed {
         let mut herd = new_herd(topology, server);
+        read_clock(&mut herd);
         let mut replay = Replay::new(&mut herd);
         replay.receive(&server.found);
         let (_, writer) = replay.finish();
@@ -160,11 +163,18 @@ impl Replayed {
         built
     }
 
-    /// One turn: an input, then the journal, then the links, as `server` does it.
+    /// One turn: the clock, an input, then the journal, then the links, as `server` does it.
     fn turn(&mut self, input: &Input, room: Room) -> View {
         let mut view = View::default();
+        read_clock(&mut self.herd);
+        for (place, has_room) in room.into_iter().enumerate() {
+            if let Some(id) = self.neighbour(place) {
+                self.herd.turn_begins(id, has_room);
+            }
+        }
         self.input(input, &mut view);
         self.writer.pump(&self.herd, &mut self.journal, usize::MAX);
+        self.herd.make_room();
         for place in 0..3 {
             let Some(id) = self.neighbour(place) else { continue };
             if room[place] && self.herd.lacks_changes(id) {
@@ -184,7 +194,7 @@ impl Replayed {
                 let Some(Command::IAmAt(said)) = parse_command(text.as_bytes()) else {
                     panic!("no report: {text}")
                 };
-                let clock = (CLOCK_SECONDS + i128::from(*number)) * NANOS_PER_SECOND;
+                let clock = CLOCK + i128::from(*number) * NANOS_PER_SECOND;
                 if herd.client_heard(&said, clock, &mut Vec::new()).is_err() {
                     view.fault = Some(format!("{text} is refused"));
                 }
@@ -192,7 +202,8 @@ impl Replayed {
             Input::Answered(place, line) => {
                 let Some(id) = id(herd, *place) else { return };
                 match herd.listener_line_received(id, line) {
-                    Ok(Answer::Hello | Answer::Resumed(_) | Answer::Here(_)) => {}
+                    Ok(Answer::Hello(fields)) => drop(herd.clock_told(id, &fields)),
+                    Ok(Answer::Resumed(_) | Answer::Here(_)) => {}
                     Err(nonsense) => view.fault = Some(format!("{nonsense}: {}", text(line))),
                 }
             }
@@ -219,10 +230,14 @@ impl Replayed {
         }
     }
 
-    /// What is dead in the change log is passed over, and what was sent is on its way already.
-    fn digest(&self, server: &Server) -> u64 {
+    /// What is dead in the change log is passed over, and what was sent is on its way already. Each
+    /// link is judged anew in the next turn, and how often one fell behind is for people.
+    fn digest(&mut self, server: &Server) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for part in format!("{:?}", self.herd).split("Entry { ") {
+        for id in self.herd.neighbours() {
+            self.herd.turn_begins(id, false);
+        }
+        for part in without_counts(&format!("{:?}", self.herd)).split("Entry { ") {
             let live = part.split_once("slot: None }").map_or(part, |(_dead, rest)| rest);
             live.hash(&mut hasher);
         }
@@ -284,9 +299,30 @@ impl Replayed {
     }
 }
 
+/// Says the time to a herd. A clock that a neighbour has confirmed is trusted, and then the store is searched.
+fn read_clock(herd: &mut Herd) {
+    herd.set_clock(CLOCK);
+    herd.clock_read(CLOCK, CLOCK);
+    if herd.is_searching() {
+        let corrected = herd.search_ahead(usize::MAX, u64::MAX);
+        assert!(corrected.is_some_and(|it| it.dropped == 0 && !it.starts_anew), "the clock is right");
+    }
+}
+
+/// What a herd prints, without how often each of its links has fallen behind.
+fn without_counts(printed: &str) -> String {
+    let mut parts = printed.split("fell_behind: ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start_matches(|it: char| it.is_ascii_digit()))
+}
+
 fn introduce(herd: &mut Herd, line: &[u8]) -> Option<NeighbourId> {
-    let PeerLine::Hello { version, server, identity } = parse_peer_line(line)? else { return None };
-    herd.hello_received(version, server, identity).ok()
+    let PeerLine::Hello { version, server, identity, fields } = parse_peer_line(line)? else {
+        return None;
+    };
+    let id = herd.hello_received(version, server, identity).ok()?;
+    herd.clock_told(id, &fields);
+    Some(id)
 }
 
 /// What a server has that replays this journal, numbered as it numbers it.
