@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_stage_is_a_topology_without_faults_on_five_ports() {
-        let folder = format!("target/herdctl-tests/stage-{}", std::process::id());
+        let folder = format!("target/local-tests/stage-{}", std::process::id());
         std::fs::create_dir_all(&folder).unwrap();
         let file = write_topology(Path::new(&folder)).unwrap();
         let text = std::fs::read_to_string(file).unwrap();

@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_log_is_followed_over_half_lines_truncation_and_rotation() {
-        let folder = PathBuf::from(format!("target/herdctl-tests/follow-{}", std::process::id()));
+        let folder = PathBuf::from(format!("target/local-tests/follow-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("x.log");
         let append = |text: &str| {

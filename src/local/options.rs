@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn what_is_given_wins_over_what_is_noted() {
-        std::fs::create_dir_all("target/herdctl-tests").unwrap();
-        let name = format!("target/herdctl-tests/options-{}", std::process::id());
+        std::fs::create_dir_all("target/local-tests").unwrap();
+        let name = format!("target/local-tests/options-{}", std::process::id());
         let file = Path::new(&name);
         assert_eq!(Options::noted(file), Ok(Options::default()));
         taken(&["--topology", "/with a space.txt", "--log-level", "warn"]).note(file).unwrap();

@@ -173,7 +173,7 @@ mod tests {
 
     /// A folder for one test, under the build's own, removed with it.
     fn scratch(name: &str) -> std::path::PathBuf {
-        let path = Path::new("target/herdctl-tests").join(format!("{name}-{}", std::process::id()));
+        let path = Path::new("target/local-tests").join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         path
     }

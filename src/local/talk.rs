@@ -279,7 +279,7 @@ mod tests {
     /// A control socket that reads one line and answers with `answer`.
     fn fake_control(name: &str, answer: &'static str) -> std::path::PathBuf {
         // From the working directory: a whole path could be too long for a socket's name.
-        let folder = Path::new("target/herdctl-tests");
+        let folder = Path::new("target/local-tests");
         std::fs::create_dir_all(folder).unwrap();
         let path = folder.join(format!("{name}-{}.sock", std::process::id()));
         let _ = std::fs::remove_file(&path);
