@@ -305,7 +305,10 @@ fn read_clock(herd: &mut Herd) {
     herd.clock_read(CLOCK, CLOCK);
     if herd.is_searching() {
         let corrected = herd.search_ahead(usize::MAX, u64::MAX);
-        assert!(corrected.is_some_and(|it| it.dropped == 0 && !it.starts_anew), "the clock is right");
+        assert!(
+            corrected.is_some_and(|it| it.dropped == 0 && !it.starts_anew),
+            "the clock is right"
+        );
     }
 }
 
