@@ -54,9 +54,9 @@ pub fn logs(run: &RunDir, names: &[String], follow: bool) -> Result<(), String> 
 }
 
 /// Lines of several logs in order of time, which each line begins with; each behind its log's name
-/// when there is a width for that.
+/// when there is a width for that. The lines of one turn have one time, and keep the order of their log.
 fn merged(mut lines: Vec<(String, String)>, width: Option<usize>) -> String {
-    lines.sort();
+    lines.sort_by(|(line, _), (other, _)| time_of(line).cmp(time_of(other)));
     let mut text = String::new();
     for (line, name) in lines {
         if let Some(width) = width {
@@ -66,6 +66,10 @@ fn merged(mut lines: Vec<(String, String)>, width: Option<usize>) -> String {
         text.push('\n');
     }
     text
+}
+
+fn time_of(line: &str) -> &str {
+    line.split_once(' ').map_or(line, |(time, _)| time)
 }
 
 /// The names that have a log, all of them when none is asked for.
@@ -178,6 +182,13 @@ mod tests {
         let lines = vec![line("02 b", "Welsh"), line("01 a", "Ball"), line("03 c", "Ball")];
         assert_eq!(merged(lines.clone(), Some(5)), "Ball  | 01 a\nWelsh | 02 b\nBall  | 03 c\n");
         assert_eq!(merged(lines, None), "01 a\n02 b\n03 c\n");
+    }
+
+    #[test]
+    fn lines_of_one_time_keep_the_order_of_their_log() {
+        let line = |line: &str| (line.to_owned(), "Ball".to_owned());
+        let lines = vec![line("01 > question"), line("01 < reply"), line("00 before")];
+        assert_eq!(merged(lines, None), "00 before\n01 > question\n01 < reply\n");
     }
 
     #[test]
