@@ -3,11 +3,11 @@
 //! They may change while the server runs: new ones open before old ones close, and a port that stays is
 //! not touched. Opened at the start and by `reload.rs`.
 
-use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use super::Server;
 use super::client::Clients;
+use super::listening::is_not_here;
 use crate::reactor::{Io, ListenOptions, Speech, Token};
 
 /// Whom a port is for.
@@ -119,13 +119,6 @@ impl Door {
     fn is(&self, address: SocketAddr, purpose: Purpose) -> bool {
         self.address == address && self.purpose == purpose
     }
-}
-
-/// Whether the machine lacks the address, or the whole family (EAFNOSUPPORT, for which the standard
-/// library has no kind).
-fn is_not_here(e: &io::Error) -> bool {
-    let family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
-    e.kind() == ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(family)
 }
 
 #[cfg(test)]
